@@ -1,0 +1,1 @@
+"""Producers: recognise, read, write into the lake."""

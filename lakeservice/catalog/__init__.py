@@ -1,0 +1,1 @@
+"""The DuckDB index over the log: apply, rebuild, search."""

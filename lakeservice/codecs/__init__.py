@@ -1,0 +1,1 @@
+"""One stored chunk and its place in an array, in threads, without a copy."""

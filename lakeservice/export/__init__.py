@@ -1,0 +1,1 @@
+"""Bytes for people: one exporter a file."""

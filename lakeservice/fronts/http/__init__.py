@@ -1,0 +1,1 @@
+"""HTTP: Tiled's API v1."""

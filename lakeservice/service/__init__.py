@@ -1,0 +1,1 @@
+"""The core without wires: describe, search, plan, read, write."""

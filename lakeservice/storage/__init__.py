@@ -1,0 +1,1 @@
+"""Bytes in the lake: objects, the log, chunks, tables."""
