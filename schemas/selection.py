@@ -124,7 +124,9 @@ def _axis(part: Any, length: int, number: int) -> Axis:
         except (TypeError, ValueError) as error:
             raise _bad(f"slice on axis {number}: {error}") from None
         count = len(range(start, stop, step))
-        return Axis(start, count, step) if count else Axis(0, 0, 1)
+        if count < 2:
+            return Axis(start if count else 0, count)
+        return Axis(start, count, step)
     if part is None or isinstance(part, bool) or hasattr(part, "__len__"):
         raise _bad(
             f"axis {number}: only integers, slices and '...' can be asked for, "

@@ -27,6 +27,8 @@ FAMILIES: tuple[StructureFamily, ...] = (
     "bytes",
 )
 ARROW_SCHEMA_PREFIX = "data:application/vnd.apache.arrow.file;base64,"
+MAX_CHUNKS_PER_AXIS = 1 << 24
+"""Most chunks on one axis: clients are sent the list of their sizes."""
 _ENDIAN_OF_ORDER: dict[str, Endianness] = {"<": "little", ">": "big", "|": "not_applicable"}
 
 
@@ -60,12 +62,12 @@ class DataType(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Raises
         ------
         InvalidRequestError
-            ``bad-structure``: object dtype, which has no defined bytes.
+            ``bad-structure``: Python objects or strings of variable length, which
+            have no defined bytes.
         """
-        if dtype.kind == "O":
-            raise InvalidRequestError(
-                ErrorKind.BAD_STRUCTURE,
-                "arrays of Python objects have no defined bytes; "
+        if dtype.kind == "O" or dtype.kind == "T":
+            raise _bad(
+                "arrays of Python objects or variable-length strings have no defined bytes; "
                 "convert to numbers, fixed-length strings or an awkward array",
             )
         if dtype.names is not None and dtype.fields is not None:
@@ -115,7 +117,7 @@ class DataType(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             ``bad-structure``: no NumPy dtype has this kind and size.
         """
         try:
-            return self._to_numpy()
+            return _numpy_dtype(self)
         except (TypeError, ValueError, OverflowError):
             raise InvalidRequestError(
                 ErrorKind.BAD_STRUCTURE,
@@ -123,28 +125,31 @@ class DataType(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 f"unit {self.dt_units!r}",
             ) from None
 
-    def _to_numpy(self) -> np.dtype[Any]:
-        if self.kind == "O":
-            raise TypeError
-        if self.fields:
-            offset, offsets = 0, []
-            for field in self.fields:
-                offsets.append(offset if field.offset is None else field.offset)
-                offset = offsets[-1] + field.dtype.itemsize * math.prod(field.shape)
-            record: Any = {
-                "names": [field.name for field in self.fields],
-                "formats": [(field.dtype._to_numpy(), field.shape) for field in self.fields],
-                "offsets": offsets,
-                "itemsize": self.itemsize,
-            }
-            return np.dtype(record)
-        order = ">" if self.endianness == "big" else "<"
-        size = self.itemsize // 4 if self.kind == "U" else self.itemsize
-        unit = f"[{self.dt_units}]" if self.kind in "mM" and self.dt_units else ""
-        dtype: np.dtype[Any] = np.dtype(f"{order}{self.kind}{size}{unit}")
-        if dtype.itemsize != self.itemsize:
-            raise ValueError
-        return dtype
+
+def _numpy_dtype(data_type: DataType) -> np.dtype[Any]:
+    if data_type.fields:
+        offset, offsets, formats = 0, [], []
+        for field in data_type.fields:
+            formats.append((_numpy_dtype(field.dtype), field.shape))
+            offsets.append(offset if field.offset is None else field.offset)
+            offset = offsets[-1] + field.dtype.itemsize * math.prod(field.shape)
+        record: Any = {
+            "names": [field.name for field in data_type.fields],
+            "formats": formats,
+            "offsets": offsets,
+            "itemsize": data_type.itemsize,
+        }
+        structured: np.dtype[Any] = np.dtype(record)
+        return structured
+    if data_type.kind == "O":
+        raise TypeError
+    order = ">" if data_type.endianness == "big" else "<"
+    size = data_type.itemsize // 4 if data_type.kind == "U" else data_type.itemsize
+    unit = f"[{data_type.dt_units}]" if data_type.kind in "mM" and data_type.dt_units else ""
+    dtype: np.dtype[Any] = np.dtype(f"{order}{data_type.kind}{size}{unit}")
+    if dtype.itemsize != data_type.itemsize:
+        raise ValueError
+    return dtype
 
 
 Chunks = tuple[int | tuple[int, ...], ...]
@@ -206,7 +211,8 @@ class ArrayStructure(
         ------
         InvalidRequestError
             ``bad-structure``: negative lengths, a chunk grid that does not cover
-            the shape, dims that do not name every axis, or an impossible dtype.
+            the shape or is finer than `MAX_CHUNKS_PER_AXIS`, more than 2**63 bytes,
+            dims that do not name every axis, or an impossible dtype.
         """
         self.data_type.to_numpy()
         if any(length < 0 for length in self.shape):
@@ -221,8 +227,15 @@ class ArrayStructure(
             if isinstance(sizes, int):
                 if sizes < 1:
                     raise _bad(f"chunk size {sizes} on axis {axis}; at least 1 is needed")
+                if length > sizes * MAX_CHUNKS_PER_AXIS:
+                    raise _bad(
+                        f"{-(-length // sizes)} chunks on axis {axis}; "
+                        f"at most {MAX_CHUNKS_PER_AXIS} are possible"
+                    )
             elif sum(sizes) != length or any(n < 0 for n in sizes):
                 raise _bad(f"chunks on axis {axis} add up to {sum(sizes)}, not to {length}")
+        if self.size_bytes >= 1 << 63:
+            raise _bad(f"an array of shape {self.shape} has more than 2**63 bytes")
 
 
 def _cut(length: int, size: int) -> tuple[int, ...]:
