@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from ingest.source import Source
-    from schemas.chunks import ChunkLayout, Contiguous, Inline
+    from schemas.chunks import ChunkLayout, Contiguous, Inline, TableStorage
     from schemas.entry import Asset, Spec
     from schemas.structures import Structure
 
@@ -80,11 +80,12 @@ class Item:
     metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
     specs: tuple[Spec, ...] = ()
     layout: ChunkLayout | None = None
-    location: Contiguous | Inline | ChunkRows | None = None
-    """Where the bytes lie as stored; None where they have to be converted."""
+    location: Contiguous | Inline | ChunkRows | TableStorage | None = None
+    """Where the bytes lie as stored; None where they have to be converted. `TableStorage` names
+    assets that are Parquet or Arrow files themselves."""
     read: ReadRows | ReadBatches | None = None
-    """Reads the values: rows of an array, batches of a table. Needed without a ``location``;
-    with one, it is not called when the file is registered or converted by its chunks."""
+    """Reads the values with the format's own library: rows of an array, batches of a table.
+    Called where there is no ``location``, and for every item when the file is converted."""
     problem: str | None = None
     """Why its data cannot be read at all; the node is still described."""
 
