@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+import msgspec
+
 
 class ErrorKind(StrEnum):
     """Codes on the wire. Append-only: a code is never renamed or reused."""
@@ -89,6 +91,13 @@ class CorruptError(LakeError):
 
 class UnavailableError(LakeError):
     """The store or the server cannot do it now: try again later."""
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What both fronts send for an error; a client turns it back with `error_of`."""
+
+    kind: ErrorKind
+    message: str
 
 
 _CLASSES: dict[type[LakeError], tuple[ErrorKind, ...]] = {

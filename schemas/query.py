@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.structures import StructureFamily
 
 Value = bool | int | float | str | None
@@ -153,6 +154,60 @@ MAX_DEPTH = 64
 """Deepest nesting of and, or, not."""
 MAX_CONDITIONS = 1024
 """Most conditions in one query."""
+
+
+def check_query(query: Query) -> None:
+    """Refuse a tree that is too deep or too large to be answered.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``bad-query``: deeper than `MAX_DEPTH`, or more than `MAX_CONDITIONS`.
+    """
+    level, count = [query], 0
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return
+        below: list[Query] = []
+        for node in level:
+            if isinstance(node, And | Or):
+                below.extend(node.queries)
+            elif isinstance(node, Not):
+                below.append(node.query)
+            else:
+                count += 1
+        if count + len(below) > MAX_CONDITIONS:
+            raise _bad(f"more than {MAX_CONDITIONS} conditions; ask for a list with 'in' instead")
+        level = below
+    if level:
+        raise _bad(f"more than {MAX_DEPTH} levels of and, or, not; write the query flatter")
+
+
+def query_of_json(payload: bytes | str) -> Query:
+    """Return the query that a JSON document stands for.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``bad-query``: not JSON, not a query, longer than `MAX_TEXT_BYTES`, or as
+        in `check_query`.
+    """
+    if len(payload) > MAX_TEXT_BYTES:
+        raise _bad(f"a query of {len(payload)} bytes; at most {MAX_TEXT_BYTES} are allowed")
+    try:
+        query: Query = msgspec.json.decode(payload, type=Query)
+    except RecursionError:
+        raise _bad(
+            f"more than {MAX_DEPTH} levels of and, or, not; write the query flatter"
+        ) from None
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise _bad(f"this is no query: {error}") from None
+    check_query(query)
+    return query
+
+
+def _bad(message: str) -> InvalidRequestError:
+    return InvalidRequestError(ErrorKind.BAD_QUERY, message)
 
 
 class SortKey(msgspec.Struct, frozen=True):
