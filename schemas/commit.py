@@ -68,13 +68,18 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str
     id: str
     revision: int
-    """Revision after the mutation; of a deleted node, its last."""
+    """Revision after the mutation; of a deleted node, its last. A delete takes along
+    everything below the path."""
     node: Node | None = None
     """The whole node after a create or update; None after a delete or an append."""
     parts: tuple[Part, ...] = ()
     """Parts that an append added."""
     request: int = 0
     """Which request of the commit (position in `Commit.requests`) asked for it."""
+    version: int = 0
+    """Log version that holds it."""
+    time_ns: int = 0
+    """When it was committed, in ns since 1970."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,0 +1,326 @@
+"""Objects on a local disk: whole or absent, and on the disk before anybody is told."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import secrets
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import pyarrow as pa
+
+from lakeservice.storage.layout import TEMPORARY
+from schemas.errors import ErrorKind, LakeError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_MAX_BUFFERS = 512
+"""Most buffers in one writev; Linux allows 1024."""
+
+
+class LocalStore:
+    """A folder. A write goes to a temporary file, is made durable, then gets its name."""
+
+    def __init__(self, root: Path) -> None:
+        self.root: Path | None = root
+        self._base = os.path.abspath(root)
+
+    def get(self, name: str) -> bytes | None:
+        """Return a whole object, or None."""
+        try:
+            with _errors(), open(self._path(name), "rb", buffering=0) as file:
+                return file.readall()
+        except FileNotFoundError:
+            return None
+
+    def get_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[Any] | None:
+        """Return ranges of an object, short where it ends early, or None."""
+        try:
+            with _errors(), _opened(self._path(name), os.O_RDONLY) as file:
+                return [_read(file, offset, length) for offset, length in ranges]
+        except FileNotFoundError:
+            return None
+
+    def put(self, name: str, payload: Sequence[Any], *, durable: bool) -> None:
+        """Write or replace an object."""
+        with _errors(), self._written(payload, durable=durable) as temporary:
+            folder = self.named(os.replace, temporary, name)
+            if durable:
+                _sync_folder(folder)
+
+    def put_if_absent(self, name: str, payload: bytes) -> bool:
+        """Write an object unless there is one; tell whether it was written."""
+        with _errors(), self._written([payload], durable=True) as temporary:
+            try:
+                folder = self.named(os.link, temporary, name)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno in _NO_LINKS:
+                    raise UnavailableError(
+                        ErrorKind.STORE_UNSAFE,
+                        "the file system has no hard links, which exclusive writes need; "
+                        "put the lake on another one",
+                    ) from error
+                raise
+            _sync_folder(folder)
+            return True
+
+    def sync(self, prefix: str) -> None:
+        """Make durable what lies below a prefix."""
+        top = self._path(prefix)
+        with _errors():
+            for folder, _, files in os.walk(top):
+                for file in files:
+                    _sync_file(os.path.join(folder, file))
+                _sync_folder(folder)
+            while top != self._base:
+                top = os.path.dirname(top)
+                _sync_folder(top)
+
+    def list(self, prefix: str, after: str | None) -> Iterator[tuple[str, int]]:
+        """Yield names and sizes below a folder, sorted by name."""
+        with _errors():
+            yield from self._walk(prefix, after)
+
+    def size(self, name: str) -> int | None:
+        """Return the size of an object, or None."""
+        found = self._stat(name)
+        return None if found is None else found.st_size
+
+    def modified_s(self, name: str) -> float | None:
+        """Return when an object was written, or None."""
+        found = self._stat(name)
+        return None if found is None else found.st_mtime
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete what is there of these objects."""
+        folders = set()
+        with _errors():
+            for name in names:
+                path = self._path(name)
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    os.unlink(path)
+                    folders.add(os.path.dirname(path))
+            for folder in sorted(folders, key=len, reverse=True):
+                self._prune(folder)
+
+    def open_input(self, name: str) -> Any:
+        """Open an object for random access, or None."""
+        try:
+            with _errors():
+                return pa.OSFile(self._path(name), "rb")
+        except FileNotFoundError:
+            return None
+
+    def open_output(self, name: str) -> LocalOutput:
+        """Begin an object that is written bit by bit."""
+        with _errors():
+            return LocalOutput(self, name)
+
+    def _path(self, name: str) -> str:
+        return f"{self._base}/{name}"
+
+    def _stat(self, name: str) -> os.stat_result | None:
+        try:
+            with _errors():
+                return os.stat(self._path(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def temporary(self) -> str:
+        """Return a fresh path for a file that is being written."""
+        return f"{self._base}/{TEMPORARY}/{secrets.token_hex(12)}"
+
+    @contextmanager
+    def _written(self, payload: Sequence[Any], *, durable: bool) -> Iterator[str]:
+        temporary = self.temporary()
+        file = self.create(temporary)
+        try:
+            try:
+                _write(file, payload)
+                if durable:
+                    os.fsync(file)
+            finally:
+                os.close(file)
+            yield temporary
+        finally:
+            with suppress(OSError):
+                os.unlink(temporary)
+
+    def create(self, path: str) -> int:
+        """Create a file that must not exist; return its descriptor."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            return os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            self._make_folder(os.path.dirname(path))
+            return os.open(path, flags, 0o666)
+
+    def named(self, give_name: Any, temporary: str, name: str) -> str:
+        """Give a finished file its name; return the folder that holds it now."""
+        path = self._path(name)
+        folder = os.path.dirname(path)
+        for _ in range(10):
+            try:
+                give_name(temporary, path)
+            except FileNotFoundError:
+                # The folder is missing, or somebody pruned it as empty just now.
+                self._make_folder(folder)
+            else:
+                return folder
+        raise UnavailableError(
+            ErrorKind.STORE_UNAVAILABLE, "a folder of the lake vanishes again and again; try later"
+        )
+
+    def _make_folder(self, folder: str) -> None:
+        missing = []
+        while not os.path.isdir(folder):
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        for path in reversed(missing):
+            with suppress(FileExistsError):
+                os.mkdir(path)
+            _sync_folder(os.path.dirname(path))
+
+    def _prune(self, folder: str) -> None:
+        """Remove a folder and those above it as far as they are empty; never the first level."""
+        while os.path.dirname(folder) != self._base and folder != self._base:
+            try:
+                os.rmdir(folder)
+            except OSError:
+                return
+            folder = os.path.dirname(folder)
+
+    def _walk(self, prefix: str, after: str | None) -> Iterator[tuple[str, int]]:
+        folder = self._path(prefix) if prefix else self._base
+        try:
+            with os.scandir(folder) as found:
+                entries = [
+                    (f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name, entry)
+                    for entry in found
+                ]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        # A folder sorts by its name and the slash, as the full names below it do.
+        entries.sort(key=lambda pair: pair[0])
+        for key, entry in entries:
+            name = f"{prefix}/{entry.name}" if prefix else entry.name
+            if key.endswith("/"):
+                if after is None or f"{name}/\U0010ffff" > after:
+                    yield from self._walk(name, after)
+            elif after is None or name > after:
+                with suppress(FileNotFoundError):
+                    yield name, entry.stat(follow_symlinks=False).st_size
+
+
+class LocalOutput:
+    """A temporary file that gets its name at the end."""
+
+    def __init__(self, store: LocalStore, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._temporary = store.temporary()
+        self.file: BinaryIO = io.BufferedWriter(_GuardedFile(store.create(self._temporary), "wb"))
+
+    def keep(self) -> None:
+        """Give the finished object its name."""
+        try:
+            with _errors():
+                self.file.flush()
+                os.fsync(self.file.fileno())
+                self.file.close()
+                _sync_folder(self._store.named(os.replace, self._temporary, self._name))
+        except BaseException:
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        """Forget it."""
+        with suppress(OSError, LakeError):
+            self.file.close()
+        with suppress(OSError):
+            os.unlink(self._temporary)
+
+
+class _GuardedFile(io.FileIO):
+    """A file whose failed writes are our errors, whoever calls it."""
+
+    def write(self, buffer: Any, /) -> int:
+        with _errors():
+            return super().write(buffer)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turn what the operating system refuses into `UnavailableError`, but not absence."""
+    try:
+        yield
+    except (FileNotFoundError, FileExistsError, NotADirectoryError, LakeError):
+        raise
+    except OSError as error:
+        if error.errno in _FULL:
+            raise UnavailableError(
+                ErrorKind.STORE_FULL,
+                "the lake's disk is full; nothing was written. Make room and try again",
+            ) from error
+        reason = os.strerror(error.errno) if error.errno else "input/output error"
+        raise UnavailableError(
+            ErrorKind.STORE_UNAVAILABLE, f"the lake's disk refuses: {reason.lower()}"
+        ) from error
+
+
+@contextmanager
+def _opened(path: str, flags: int) -> Iterator[int]:
+    file = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _read(file: int, offset: int, length: int) -> Any:
+    """Read a range, in pieces where it is longer than one system call gives; short at the end."""
+    payload = os.pread(file, length, offset)
+    if len(payload) in (0, length):
+        return payload
+    whole = bytearray(payload)
+    while len(whole) < length:
+        more = os.pread(file, length - len(whole), offset + len(whole))
+        if not more:
+            break
+        whole += more
+    return whole
+
+
+def _write(file: int, payload: Sequence[Any]) -> None:
+    views = [view for view in (memoryview(buffer).cast("B") for buffer in payload) if len(view)]
+    first = 0
+    while first < len(views):
+        written = os.writev(file, views[first : first + _MAX_BUFFERS])
+        while first < len(views) and written >= len(views[first]):
+            written -= len(views[first])
+            first += 1
+        if written:
+            views[first] = views[first][written:]
+
+
+def _sync_file(path: str) -> None:
+    with suppress(FileNotFoundError), _opened(path, os.O_RDONLY) as file:
+        os.fsync(file)
+
+
+def _sync_folder(path: str) -> None:
+    with _opened(path, os.O_RDONLY | os.O_DIRECTORY) as folder:
+        try:
+            os.fsync(folder)
+        except OSError as error:
+            # Some network file systems have nothing to sync for a folder.
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
