@@ -11,22 +11,17 @@ import numpy as np
 
 from ingest.found import Found, Item
 from ingest.layouts import contiguous_array
+from ingest.rows import mapped_rows
 from ingest.source import unreadable
 from schemas.chunks import Contiguous
 from schemas.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
     from typing import IO
-
-    from numpy.typing import NDArray
 
     from ingest.source import Source
 
 MAGIC = b"\x93NUMPY"
-BLOCK_BYTES = 16 << 20
-"""About how much a reader of rows holds at a time."""
 _MOST_HEADER_BYTES = 1 << 20
 
 
@@ -66,7 +61,9 @@ class NpyFormat:
                 f"it ends after {source.size_bytes} bytes, but {header.shape} elements of "
                 f"{header.dtype} need {header.size_bytes + header.array_bytes}",
             )
-        item.read = lambda: mapped_rows(source.path, header)
+        item.read = lambda: mapped_rows(
+            source.path, header.shape, header.dtype, header.size_bytes, fortran=header.fortran
+        )
         return Found([item], assets=[source.asset()])
 
 
@@ -112,24 +109,3 @@ def array_item(path: str, header: NpyHeader, *, offset: int | None) -> Item:
     if offset is None:
         return Item(path, structure)
     return Item(path, structure, layout=layout, location=Contiguous(offset=offset))
-
-
-def mapped_rows(path: Path, header: NpyHeader) -> Iterator[NDArray[Any]]:
-    """Yield the rows of the array in blocks, mapped from the file."""
-    if header.array_bytes == 0:
-        yield np.zeros(header.shape, header.dtype)
-        return
-    array = np.memmap(
-        path,
-        header.dtype,
-        "r",
-        header.size_bytes,
-        header.shape,
-        "F" if header.fortran else "C",
-    )
-    if not header.shape:
-        yield np.array(array)
-        return
-    rows = max(1, BLOCK_BYTES * header.shape[0] // header.array_bytes)
-    for start in range(0, header.shape[0], rows):
-        yield np.array(array[start : start + rows])

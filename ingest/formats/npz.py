@@ -7,12 +7,13 @@ import os
 import struct
 import zipfile
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ingest.formats.npy import BLOCK_BYTES, MAGIC, NpyHeader, array_item, read_header
+from ingest.formats.npy import MAGIC, NpyHeader, array_item, read_header
 from ingest.found import Found, Item
+from ingest.rows import BLOCK_BYTES, row_blocks
 from ingest.source import unreadable
 from schemas.errors import LakeError
 
@@ -107,18 +108,15 @@ def _start_of(descriptor: int, member: zipfile.ZipInfo, source: Source) -> int:
 
 def _rows(path: Path, member: zipfile.ZipInfo, header: NpyHeader) -> Iterator[NDArray[Any]]:
     """Yield rows of a member; one in Fortran order can only be had whole."""
-    whole = header.fortran or not header.shape or header.array_bytes <= BLOCK_BYTES
     row_bytes = header.dtype.itemsize * math.prod(header.shape[1:])
-    rows = header.shape[0] if whole and header.shape else max(1, BLOCK_BYTES // max(1, row_bytes))
     with zipfile.ZipFile(path) as archive, archive.open(member) as file:
         file.read(header.size_bytes)
-        if whole:
+        if header.fortran or not header.shape or header.array_bytes <= BLOCK_BYTES:
             payload = file.read(header.array_bytes)
-            yield np.frombuffer(payload, header.dtype).reshape(
-                header.shape, order="F" if header.fortran else "C"
-            )
+            order: Literal["F", "C"] = "F" if header.fortran else "C"
+            yield np.frombuffer(payload, header.dtype).reshape(header.shape, order=order)
             return
-        for start in range(0, header.shape[0], rows):
-            count = min(rows, header.shape[0] - start)
+        for rows in row_blocks(header.shape, header.dtype.itemsize):
+            count = rows.stop - rows.start
             payload = file.read(count * row_bytes)
             yield np.frombuffer(payload, header.dtype).reshape(count, *header.shape[1:])

@@ -1,0 +1,153 @@
+"""An HDF5 file and the files that its links, sources and raw storage lead to."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from typing import TYPE_CHECKING
+
+from h5py import h5f, h5g, h5o, h5p
+
+from ingest.source import Source
+from schemas.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from schemas.entry import Asset
+
+MOST_FILES = 100_000
+"""Other files that one file may lead to."""
+_PATH_IN_REASON = re.compile(r"(file)?name = '[^']*',? ?")
+
+
+class BrokenError(Exception):
+    """Something that a file points at is not there or cannot be read; the text says what."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenFile:
+    """One open HDF5 file."""
+
+    number: int
+    """Asset number."""
+    source: Source
+    root: h5g.GroupID
+    root_address: int
+
+
+class OpenFiles:
+    """The main file, and every other that is followed from it, each opened once.
+
+    Parameters
+    ----------
+    source
+        The main file.
+
+    Raises
+    ------
+    BrokenError
+        It is no HDF5 file, or damaged.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.assets: list[Asset] = []
+        self._open: dict[Path, OpenFile | str] = {}
+        self._numbers: dict[Path, int] = {}
+        self._handles: list[h5f.FileID] = []
+        self.main = self._opened(source)
+
+    def follow(self, name: bytes, base: OpenFile) -> OpenFile:
+        """Open the HDF5 file that ``base`` calls by this name.
+
+        As the HDF5 library does: an absolute name as it is, then the bare name
+        beside ``base``; but never relative to the working directory.
+
+        Raises
+        ------
+        BrokenError
+            Not there, not a regular file, or no HDF5 file.
+        """
+        source = self._beside(name, base)
+        if source.path == base.source.path:
+            return base
+        known = self._open.get(source.path)
+        if known is None:
+            if len(self._open) >= MOST_FILES:
+                raise BrokenError(f"more than {MOST_FILES} other files")
+            try:
+                known = self._opened(source)
+            except BrokenError as broken:
+                known = f"file {source.name!r}: {broken}"
+            self._open[source.path] = known
+        if isinstance(known, str):
+            raise BrokenError(known)
+        return known
+
+    def raw(self, name: bytes, base: OpenFile) -> Asset:
+        """Return the asset of a file of raw values that ``base`` calls by this name.
+
+        Raises
+        ------
+        BrokenError
+            Not there, or not a regular file.
+        """
+        source = self._beside(name, base)
+        return self.assets[self._number(source)]
+
+    def close(self) -> None:
+        """Close every file."""
+        for handle in self._handles:
+            handle.close()
+        self._handles.clear()
+        self._open.clear()
+
+    def _beside(self, name: bytes, base: OpenFile) -> Source:
+        called = os.fsdecode(name)
+        folder = base.source.path.parent
+        for path in (folder / called, folder / os.path.basename(called)):
+            try:
+                found = Source.of(path.resolve())
+            except (InvalidRequestError, RuntimeError):
+                continue
+            if not found.is_directory:
+                return found
+        raise BrokenError(f"file {os.path.basename(called)!r} is not there")
+
+    def _number(self, source: Source) -> int:
+        number = self._numbers.get(source.path)
+        if number is None:
+            number = self._numbers[source.path] = len(self.assets)
+            self.assets.append(source.asset(number))
+        return number
+
+    def _opened(self, source: Source) -> OpenFile:
+        name = os.fsencode(source.path)
+        try:
+            handle = _open(name)
+            root = h5o.open(handle, b"/")
+            address = h5o.get_info(root).addr
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
+            raise BrokenError(reason_of(error)) from None
+        self._handles.append(handle)
+        return OpenFile(self._number(source), source, root, address)
+
+
+def _open(name: bytes) -> h5f.FileID:
+    access = h5p.create(h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5f.CLOSE_STRONG)
+    access.set_file_locking(False, True)  # a detector that holds a lock is still read
+    try:
+        return h5f.open(name, h5f.ACC_RDONLY, access)
+    except OSError as error:
+        if "already open for" not in str(error):
+            raise
+        return h5f.open(name, h5f.ACC_RDONLY | h5f.ACC_SWMR_READ, access)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what HDF5 says went wrong, without the path that it went wrong with."""
+    text = " ".join(str(argument) for argument in error.args) or type(error).__name__
+    inner = re.search(r"\((.+)\)", text, re.DOTALL)
+    return _PATH_IN_REASON.sub("", inner[1] if inner else text).strip(" :")
