@@ -51,6 +51,6 @@ class HttpReader:
         if answer.status != 200:
             raise UnavailableError(
                 ErrorKind.STORE_UNAVAILABLE,
-                f"GET {route} answered {answer.status}: {answer.data[:300].decode(errors='replace')}",
+                f"GET {route} answered {answer.status}: {answer.data[:300]!r}",
             )
         return answer.data

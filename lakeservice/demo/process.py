@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import urllib3
 
+from lakeservice.demo.memory import peak_resident
 from schemas.errors import ErrorKind, UnavailableError
 
 if TYPE_CHECKING:
@@ -123,18 +124,3 @@ class ServerProcess:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def peak_resident(pid: int | str = "self") -> int:
-    """Return the largest resident memory that a process ever had, in bytes.
-
-    ``VmHWM`` of Linux; 0 where there is no such file.
-    """
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii") as status:
-            for line in status:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0

@@ -1,0 +1,83 @@
+"""``make bench``: the same data, the same machine, one run, Tiled and us."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+from pathlib import Path
+
+from benchmarks import datasets
+from benchmarks.figures import figures_of
+from benchmarks.measure import GROUPS, measure_ours, measure_peer
+from benchmarks.report import save, show
+from benchmarks.servers import Bench, say
+from lakeservice.demo.memory import touch
+
+FIRST_TOUCH_BYTES = 9 << 30
+"""Memory touched before anything is measured: the stack, twice, and both servers."""
+
+
+def main() -> int:
+    """Measure, print, save; the exit status tells whether every target is met."""
+    given = _arguments()
+    only = tuple(given.only.split(",")) if given.only else GROUPS
+    if unknown := set(only) - set(GROUPS):
+        sys.stderr.write(f"unknown {sorted(unknown)}; known are {', '.join(GROUPS)}\n")
+        return 2
+    bench = Bench(given.folder.absolute() / f"{given.scale:g}", given.scale)
+    say("touching memory")
+    touch(int(FIRST_TOUCH_BYTES * min(given.scale, 1.0)))
+    prepare(bench)
+    ours = measure_ours(bench, only)
+    peer = measure_peer(bench, only, given.peer) if given.peer else {}
+    figures = figures_of(ours, peer, bench.plan["stack_bytes"])
+    show(figures, f"lakeservice beside Tiled 0.2.20, scale {given.scale:g}")
+    path = save(figures, Path("benchmarks/results"), given.scale)
+    say(f"written to {path}")
+    if not given.keep:
+        shutil.rmtree(bench.folder)
+    return 1 if any(figure.met is False for figure in figures) else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks.bench", description=__doc__)
+    parser.add_argument("--peer", type=Path, help="Python of an environment with tiled[all]")
+    parser.add_argument("--scale", type=float, default=1.0, help="0.1 for a tenth of the data")
+    parser.add_argument("--only", default="", help=f"some of {','.join(GROUPS)}")
+    parser.add_argument("--folder", type=Path, default=Path(".bench"))
+    parser.add_argument("--keep", action="store_true", help="keep the data for the next run")
+    return parser.parse_args()
+
+
+def prepare(bench: Bench) -> None:
+    """Make the files that both servers read, where they are not there yet, and the plan."""
+    stack = datasets.Stack(
+        max(40, int(datasets.STACK.frames * bench.scale)),
+        datasets.STACK.height,
+        datasets.STACK.width,
+    )
+    long_rows = int(datasets.LONG_TABLE_ROWS * bench.scale)
+    if not (bench.folder / "made").exists():
+        say("making the data")
+        shutil.rmtree(bench.folder, ignore_errors=True)
+        bench.files.mkdir(parents=True)
+        datasets.write_stack(bench.files / "stack.h5", stack)
+        short_rows = int(datasets.SHORT_TABLE_ROWS * bench.scale)
+        datasets.write_table(bench.files / "table_short.parquet", short_rows)
+        datasets.write_table(bench.files / "table_long.parquet", long_rows)
+        (bench.folder / "made").touch()
+    chosen = random.Random(3).sample(range(stack.frames), k=40)
+    bench.plan |= {
+        "files": str(bench.files),
+        "scale": bench.scale,
+        "stack_bytes": stack.size_bytes,
+        "long_rows": long_rows,
+        "frames": [*chosen, *reversed(chosen)],
+        "entries": [datasets.entry_metadata(n) for n in range(datasets.SEARCHED_ENTRIES)],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

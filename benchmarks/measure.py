@@ -1,0 +1,75 @@
+"""Runs both servers and both clients, one after another."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from benchmarks.servers import Bench, ingest, say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.timing import Values
+
+READS = {
+    "bulk": ("bulk_converted", "bulk_registered", "bulk_decoded"),
+    "frames": ("frames",),
+    "slices": ("slices",),
+    "table": ("table", "long_table"),
+    "search": ("setup", "search"),
+}
+PEER_READS = READS | {"bulk": ("bulk",), "search": ("search",), "create": ("create",)}
+GROUPS = ("bulk", "frames", "slices", "table", "search", "create", "start")
+
+
+def measure_ours(bench: Bench, only: tuple[str, ...]) -> dict[str, Values]:
+    """Ingest into a fresh lake, serve it, and measure; a fresh server for each measurement."""
+    shutil.rmtree(bench.lake, ignore_errors=True)
+    found: dict[str, Values] = {}
+    for mode in ("register", "convert"):
+        say(f"ours: {mode}")
+        found[mode] = {"seconds": ingest(bench, mode)}
+
+    def ask(name: str, under: str = "") -> None:
+        say(f"ours: {under or name}")
+        with bench.ours() as server:
+            bench.plan["made"] = under
+            values = bench.ask(sys.executable, "client_ours", name)
+            found[under or name] = values | {"server_bytes": server.peak_bytes}
+
+    for group, names in READS.items():
+        for name in names if group in only else ():
+            ask(name)
+    if "create" in only:
+        ask("create", "create")
+    if "create" in only or "start" in only:
+        ask("bulk_create")
+    if "create" in only:
+        ask("create", "create_late")
+    if "start" in only:
+        say("ours: start")
+        with bench.ours() as server:
+            found["start"] = {"seconds": server.ready_s, "server_bytes": server.peak_bytes}
+    return found
+
+
+def measure_peer(bench: Bench, only: tuple[str, ...], python: Path) -> dict[str, Values]:
+    """Measure Tiled over the same files and over its own Zarr array."""
+    shutil.rmtree(bench.folder / "tiled", ignore_errors=True)
+    found: dict[str, Values] = {}
+    say("Tiled: setup")
+    with bench.tiled(python):
+        found["setup"] = bench.ask(python, "client_peer", "setup")
+    for group, names in PEER_READS.items():
+        for name in names if group in only else ():
+            say(f"Tiled: {name}")
+            with bench.tiled(python) as server:
+                values = bench.ask(python, "client_peer", name)
+                found[name] = values | {"server_bytes": server.peak_bytes}
+    if "start" in only:
+        say("Tiled: start")
+        with bench.tiled(python) as server:
+            found["start"] = {"seconds": server.ready_s, "server_bytes": server.peak_bytes}
+    return found
