@@ -41,6 +41,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     size_bytes: int | None = None
     """Stored bytes."""
     checksum: str | None = None
+    complete: bool = False
+    """Whether every chunk was written: one that is absent is a loss then, not the fill value."""
 
 
 class ZarrParts(

@@ -1,0 +1,335 @@
+"""The codec chain of an array: one stored chunk to its elements, and back."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from lakeservice.codecs.extent import Held
+from lakeservice.codecs.registry import step_of, unsupported
+from lakeservice.codecs.steps import Buffer, Bytes1D, Context, DecodeError, Runs, Step, flat, sized
+from schemas.errors import CorruptError, ErrorKind, LakeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from lakeservice.codecs.extent import Extent
+    from schemas.chunks import ChunkLayout, Codec
+
+_GAP = 32 << 10  # unwanted bytes between two wanted runs that are worth skipping
+_SMALL = 64 << 10  # chunks below this size are decoded whole
+_KEPT_SCRATCH = 32 << 20
+_MAX_CHAINS = 512
+
+
+class _Scratch(threading.local):
+    """Memory of each thread that chunks are decoded into before they are cut."""
+
+    def __init__(self) -> None:
+        self.kept: Bytes1D = np.empty(0, np.uint8)
+
+    def take(self, size: int) -> Bytes1D:
+        if size > _KEPT_SCRATCH:
+            return np.empty(size, np.uint8)
+        if self.kept.size < size:
+            self.kept = np.empty(size, np.uint8)
+        return self.kept[:size]
+
+
+_SCRATCH = _Scratch()
+_CHAINS: OrderedDict[bytes, Chain] = OrderedDict()
+
+
+class Chain:
+    """Decodes and encodes the chunks of one layout; safe to share between threads.
+
+    Parameters
+    ----------
+    layout
+        Element type, chunk shape and codecs.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``unreadable-file``: a codec that this version does not know.
+    """
+
+    def __init__(self, layout: ChunkLayout) -> None:
+        self.layout = layout
+        self.dtype: np.dtype[Any] = layout.data_type.to_numpy()
+        """Element type of decoded chunks."""
+        self._steps: list[tuple[int, str, Step]] = []
+        order: tuple[int, ...] | None = None
+        shape = layout.chunk_shape
+        for bit, codec in enumerate(layout.codecs):
+            if codec.name == "bytes":
+                self.dtype = _in_order(self.dtype, codec)
+            elif codec.name == "transpose":
+                chosen = tuple(int(axis) for axis in codec.configuration["order"])
+                order = chosen if order is None else tuple(order[axis] for axis in chosen)
+                shape = tuple(shape[axis] for axis in chosen)
+            else:
+                step = step_of(codec, Context(self.dtype, shape))
+                self._steps.append((bit, codec.name, step))
+        natural = order is None or order == tuple(range(len(order)))
+        self._order = None if natural else order
+        self._clipped = layout.edge == "clipped"
+
+    @classmethod
+    def of(cls, layout: ChunkLayout) -> Chain:
+        """Return a chain for this layout, the same one again where it was asked for lately."""
+        key = msgspec.msgpack.encode(layout)
+        chain = _CHAINS.get(key)
+        if chain is None:
+            chain = _CHAINS[key] = cls(layout)
+            while len(_CHAINS) > _MAX_CHAINS:
+                _CHAINS.popitem(last=False)
+        return chain
+
+    @staticmethod
+    def supported(codecs: Sequence[Codec]) -> str | None:
+        """Return None where every codec is known, else a sentence that says which is not."""
+        return unsupported(codecs)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether chunks are stored as they are, without any step."""
+        return not self._steps
+
+    @property
+    def fill(self) -> NDArray[Any]:
+        """The element that absent chunks consist of, as a 0-d array."""
+        if not self.layout.fill_value:
+            return np.zeros((), self.dtype)
+        return np.frombuffer(self.layout.fill_value, self.dtype, 1).reshape(())
+
+    def stored_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape in which a chunk with this extent in the array is stored."""
+        return shape if self._clipped else self.layout.chunk_shape
+
+    def stored_bytes(self, shape: tuple[int, ...]) -> int:
+        """Return the decoded size of a chunk with this extent in the array."""
+        return math.prod(self.stored_shape(shape)) * self.dtype.itemsize
+
+    def decode(
+        self,
+        encoded: Buffer,
+        shape: tuple[int, ...],
+        *,
+        filter_mask: int = 0,
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """Return the elements of a stored chunk.
+
+        Parameters
+        ----------
+        encoded
+            The chunk as stored.
+        shape
+            Extent of the chunk, cut at the array's end.
+        filter_mask
+            Bit i: codec i of the layout was left out for this chunk.
+        out
+            Array of ``shape`` that receives the elements, of any dtype that they
+            can be assigned to; None makes a new one.
+
+        Raises
+        ------
+        CorruptError
+            ``corrupt-chunk``: the bytes do not decode to exactly this chunk.
+        """
+        if out is None:
+            out = np.empty(shape, self.dtype)
+        whole = tuple(slice(0, length, 1) for length in shape)
+        self.decode_part(Held(encoded), shape, whole, out, filter_mask=filter_mask)
+        return out
+
+    def decode_part(
+        self,
+        encoded: Extent,
+        shape: tuple[int, ...],
+        source: tuple[slice, ...],
+        target: NDArray[Any],
+        *,
+        filter_mask: int = 0,
+    ) -> None:
+        """Put some elements of a stored chunk into their place.
+
+        A chunk that fills ``target`` is decoded there; of others no more is read
+        and decoded than needed where the codec allows it.
+
+        Parameters
+        ----------
+        encoded
+            The chunk as stored.
+        shape
+            Extent of the chunk, cut at the array's end.
+        source
+            Elements wanted; steps may be negative.
+        target
+            Their place, of the shape that ``source`` selects.
+
+        Raises
+        ------
+        CorruptError
+            ``corrupt-chunk``: the bytes do not decode to exactly this chunk.
+        """
+        try:
+            self._decode_part(encoded, shape, source, target, filter_mask)
+        except LakeError:
+            raise
+        except DecodeError as error:
+            raise CorruptError(ErrorKind.CORRUPT_CHUNK, str(error)) from None
+
+    def _decode_part(
+        self,
+        encoded: Extent,
+        shape: tuple[int, ...],
+        source: tuple[slice, ...],
+        target: NDArray[Any],
+        filter_mask: int,
+    ) -> None:
+        stored = self.stored_shape(shape)
+        size = math.prod(stored) * self.dtype.itemsize
+        if size == 0 or target.size == 0:
+            return
+        steps = self._active(filter_mask)
+        if (
+            target.shape == stored
+            and target.dtype == self.dtype
+            and self._order is None
+            and target.flags.c_contiguous
+            and all(part.step == 1 for part in source)
+        ):
+            _decode_all(encoded, steps, flat(target), size)
+            return
+        order = self._order or tuple(range(len(stored)))
+        in_store = tuple(stored[axis] for axis in order)
+        chosen = tuple(source[axis] for axis in order)
+        if not steps and isinstance(encoded, Held):
+            scratch = sized(encoded.read(0, encoded.length), size)
+        else:
+            scratch = _SCRATCH.take(size)
+            runs = _runs(in_store, self.dtype.itemsize, chosen) if size > _SMALL else ()
+            if not runs or not _decode_some(encoded, steps, runs, scratch):
+                _decode_all(encoded, steps, scratch, size)
+        elements = scratch.view(self.dtype).reshape(in_store)[chosen]
+        target[...] = elements.transpose(_inverse(order)) if self._order else elements
+
+    def _active(self, filter_mask: int) -> list[tuple[str, Step]]:
+        return [(name, step) for bit, name, step in self._steps if not filter_mask >> bit & 1]
+
+    def encode(self, chunk: NDArray[Any]) -> bytes:
+        """Return a chunk as it is to be stored.
+
+        Parameters
+        ----------
+        chunk
+            Elements; where chunks are stored whole, one that is cut at the
+            array's end is padded with the fill value.
+        """
+        stored = self.stored_shape(chunk.shape)
+        if chunk.shape != stored:
+            padded = np.full(stored, self.fill, self.dtype)
+            padded[tuple(slice(0, length) for length in chunk.shape)] = chunk
+            chunk = padded
+        if self._order is not None:
+            chunk = chunk.transpose(self._order)
+        payload: Buffer = flat(np.ascontiguousarray(chunk, self.dtype))
+        for _, _, step in self._steps:
+            payload = step.encode(payload)
+        return bytes(payload)
+
+
+def _in_order(dtype: np.dtype[Any], codec: Codec) -> np.dtype[Any]:
+    endian = codec.configuration.get("endian")
+    if endian is None or dtype.names is not None:
+        return dtype
+    return dtype.newbyteorder("<" if endian == "little" else ">")
+
+
+def _inverse(order: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(order.index(axis) for axis in range(len(order)))
+
+
+def _decode_all(encoded: Extent, steps: list[tuple[str, Step]], out: Bytes1D, size: int) -> None:
+    if not steps:
+        if encoded.length != size:
+            raise DecodeError(f"{encoded.length} bytes are stored instead of {size}")
+        encoded.read_into(0, out)
+        return
+    sizes: list[int | None] = [size]
+    for _, step in steps[:-1]:
+        sizes.append(None if sizes[-1] is None else step.encoded_size(sizes[-1]))
+    payload = encoded.read(0, encoded.length)
+    name = ""
+    try:
+        for number in range(len(steps) - 1, 0, -1):
+            name, step = steps[number]
+            payload = step.decode(payload, sizes[number])
+        name, step = steps[0]
+        step.decode_into(payload, out)
+    except (DecodeError, MemoryError, LakeError):
+        raise
+    except Exception as error:
+        # codec libraries raise whatever they like on bytes that are not theirs
+        raise DecodeError(f"{name} cannot decode it: {str(error)[:200]}") from error
+
+
+def _decode_some(encoded: Extent, steps: list[tuple[str, Step]], runs: Runs, out: Bytes1D) -> bool:
+    if not steps:
+        if encoded.length != out.size:
+            raise DecodeError(f"{encoded.length} bytes are stored instead of {out.size}")
+        for start, stop in runs:
+            encoded.read_into(start, out[start:stop])
+        return True
+    if len(steps) > 1:
+        return False
+    name, step = steps[0]
+    try:
+        return step.decode_runs(encoded, runs, out)
+    except (DecodeError, MemoryError, LakeError):
+        raise
+    except Exception as error:
+        raise DecodeError(f"{name} cannot decode it: {str(error)[:200]}") from error
+
+
+def _runs(shape: tuple[int, ...], itemsize: int, source: tuple[slice, ...]) -> Runs:
+    """Return the byte ranges that hold the wanted elements; none where that is most of them."""
+    strides = [itemsize * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    reach = []  # per axis, first and last wanted element and how many there are
+    for part, length in zip(source, shape, strict=True):
+        wanted = range(length)[part]
+        reach.append((min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1]), wanted))
+    starts = np.zeros(1, np.int64)
+    split = 0
+    while split < len(shape):
+        wanted = reach[split][2]
+        inner = sum(
+            (last - first) * stride
+            for (first, last, _), stride in zip(
+                reach[split + 1 :], strides[split + 1 :], strict=True
+            )
+        )
+        if len(wanted) > 1 and abs(wanted.step) * strides[split] - inner - itemsize < _GAP:
+            break
+        places = np.sort(np.asarray(wanted, np.int64)) * strides[split]
+        starts = (starts[:, None] + places[None, :]).reshape(-1)
+        split += 1
+    low = sum(
+        first * stride for (first, _, _), stride in zip(reach[split:], strides[split:], strict=True)
+    )
+    high = sum(
+        last * stride for (_, last, _), stride in zip(reach[split:], strides[split:], strict=True)
+    )
+    span = high - low + itemsize
+    if span * starts.size * 2 > itemsize * math.prod(shape):
+        return ()
+    return [(int(start) + low, int(start) + low + span) for start in starts]

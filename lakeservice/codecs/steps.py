@@ -1,0 +1,94 @@
+"""One step of a codec chain: what every codec does, and how a codec is found by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from lakeservice.codecs.extent import Extent
+
+Buffer = bytes | bytearray | memoryview | NDArray[Any]
+"""Contiguous bytes, wherever they come from."""
+Bytes1D = NDArray[np.uint8]
+"""A flat view of memory."""
+
+
+class DecodeError(Exception):
+    """Encoded bytes are not what the codec expects; the chain adds which chunk it was."""
+
+
+class Context(NamedTuple):
+    """What a codec may have to know about the chunk that it works on."""
+
+    dtype: np.dtype[Any]
+    """Element type as stored."""
+    chunk_shape: tuple[int, ...]
+    """Shape of a whole stored chunk."""
+
+
+class Step:
+    """One codec of a chain, from bytes to bytes; subclasses decode, some encode too."""
+
+    def encoded_size(self, size: int) -> int | None:
+        """Return the size of ``size`` bytes when encoded; None where that depends on them."""
+        return None
+
+    def decode(self, encoded: Buffer, size: int | None) -> Buffer:
+        """Return the decoded bytes.
+
+        Parameters
+        ----------
+        encoded
+            Bytes as this step wrote them.
+        size
+            Size of the decoded bytes where it is known.
+        """
+        raise NotImplementedError
+
+    def decode_into(self, encoded: Buffer, out: Bytes1D) -> None:
+        """Decode into memory of exactly the decoded size."""
+        out[:] = sized(self.decode(encoded, out.size), out.size)
+
+    def decode_runs(self, encoded: Extent, runs: Runs, out: Bytes1D) -> bool:
+        """Decode at least these runs of ``out``, leaving the rest of it undefined.
+
+        Returns
+        -------
+        bool
+            False where this step cannot decode a part, and has done nothing.
+        """
+        return False
+
+    def encode(self, decoded: Buffer) -> Buffer:
+        """Return the bytes as they are to be stored."""
+        raise NotImplementedError
+
+
+Runs = Sequence[tuple[int, int]]
+"""Ranges of decoded bytes, ``start <= byte < stop``, ascending, apart from one another."""
+Factory = Callable[[Mapping[str, Any], Context], Step]
+
+
+def flat(buffer: Buffer) -> Bytes1D:
+    """Return the bytes of any contiguous buffer, without a copy."""
+    if isinstance(buffer, np.ndarray):
+        return buffer.reshape(-1).view(np.uint8)
+    return np.frombuffer(buffer, np.uint8)
+
+
+def sized(buffer: Buffer, size: int) -> Bytes1D:
+    """Return the bytes of a buffer that must have this many.
+
+    Raises
+    ------
+    DecodeError
+        More or fewer bytes: wrong data is never padded or cut.
+    """
+    found = flat(buffer)
+    if found.size != size:
+        raise DecodeError(f"decoded to {found.size} bytes instead of {size}")
+    return found

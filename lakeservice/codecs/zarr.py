@@ -1,0 +1,112 @@
+"""The codecs of Zarr's core: Blosc, zstd, gzip and the CRC-32C checksum."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import imagecodecs
+
+from lakeservice.codecs.blosc import BloscStep
+from lakeservice.codecs.steps import (
+    Buffer,
+    Bytes1D,
+    Context,
+    DecodeError,
+    Factory,
+    Step,
+    flat,
+    sized,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+_library: Any = imagecodecs  # its stubs know less than it does
+
+
+class ZstdStep(Step):
+    """A Zstandard frame."""
+
+    def __init__(self, configuration: Mapping[str, Any], _context: Context) -> None:
+        self._level = configuration.get("level", 1)
+
+    def decode(self, encoded: Buffer, size: int | None) -> Buffer:
+        """Return the decoded bytes."""
+        result: Buffer = _library.zstd_decode(flat(encoded), out=size)
+        return result
+
+    def decode_into(self, encoded: Buffer, out: Bytes1D) -> None:
+        """Decode into memory of exactly the decoded size."""
+        _check_filled(_library.zstd_decode(flat(encoded), out=out), out)
+
+    def encode(self, decoded: Buffer) -> Buffer:
+        """Return a Zstandard frame."""
+        result: Buffer = _library.zstd_encode(flat(decoded), self._level)
+        return result
+
+
+class GzipStep(Step):
+    """A gzip member, as RFC 1952 says."""
+
+    def __init__(self, configuration: Mapping[str, Any], _context: Context) -> None:
+        self._level = configuration.get("level", 5)
+
+    def decode(self, encoded: Buffer, size: int | None) -> Buffer:
+        """Return the decoded bytes."""
+        return zlib.decompress(flat(encoded).data, wbits=31)
+
+    def decode_into(self, encoded: Buffer, out: Bytes1D) -> None:
+        """Decode into memory of exactly the decoded size."""
+        _check_filled(_library.gzip_decode(flat(encoded), out=out), out)
+
+    def encode(self, decoded: Buffer) -> Buffer:
+        """Return a gzip member."""
+        result: Buffer = _library.gzip_encode(flat(decoded), self._level)
+        return result
+
+
+class Crc32cStep(Step):
+    """Four bytes of CRC-32C after the payload, little-endian."""
+
+    def __init__(self, _configuration: Mapping[str, Any], _context: Context) -> None:
+        pass
+
+    def encoded_size(self, size: int) -> int:
+        """Four bytes more."""
+        return size + 4
+
+    def decode(self, encoded: Buffer, size: int | None) -> Buffer:
+        """Return the payload, when the checksum is its own."""
+        payload = flat(encoded)
+        if payload.size < 4:
+            raise DecodeError(f"{payload.size} bytes are too few for a checksum")
+        stated = int(payload[-4:].view("<u4")[0])
+        if _crc32c(payload[:-4]) != stated:
+            raise DecodeError("its CRC-32C checksum does not match")
+        return payload[:-4] if size is None else sized(payload[:-4], size)
+
+    def encode(self, decoded: Buffer) -> Buffer:
+        """Return the payload and its checksum."""
+        return bytes(decoded) + _crc32c(decoded).to_bytes(4, "little")
+
+
+def _crc32c(payload: Buffer) -> int:
+    import google_crc32c  # not needed to start; few arrays carry checksums
+
+    return int(google_crc32c.value(bytes(payload)))
+
+
+def _check_filled(result: Any, out: Bytes1D) -> None:
+    size = len(memoryview(result)) if result is not None else out.size
+    if size != out.size:
+        raise DecodeError(f"decoded to {size} bytes instead of {out.size}")
+
+
+STEPS: dict[str, Factory] = {
+    "blosc": BloscStep,
+    "zstd": ZstdStep,
+    "gzip": GzipStep,
+    "crc32c": Crc32cStep,
+}

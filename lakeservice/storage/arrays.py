@@ -1,0 +1,374 @@
+"""Stored arrays: any selection of an array, from the bytes of the chunks that it touches."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from lakeservice.codecs.chain import Chain
+from lakeservice.codecs.engine import Engine, naming
+from lakeservice.codecs.extent import Extent, Held, OpenFile
+from lakeservice.codecs.grid import Grid, Piece
+from lakeservice.storage.locations import ByteRange, places_of
+from schemas.chunks import Inline
+from schemas.errors import CorruptError, ErrorKind
+from schemas.selection import Axis, Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
+
+    from numpy.typing import NDArray
+
+    from lakeservice.codecs.steps import Buffer
+    from lakeservice.storage.files import FileReader
+    from lakeservice.storage.objects import Objects
+    from schemas.chunks import ArrayStorage
+    from schemas.entry import Asset
+    from schemas.structures import ArrayStructure
+
+_AHEAD_BYTES = 64 << 20  # decoded but not yet taken by whoever reads blocks
+_AHEAD = 8
+_TASK_BYTES = 256 << 10  # smaller chunks share a task
+_LOOKUP = 512  # chunks that are looked up together
+
+
+class EncodedChunk(NamedTuple):
+    """One chunk as it is stored."""
+
+    position: tuple[int, ...]
+    origin: tuple[int, ...]
+    """Position in the array of the chunk's first element."""
+    shape: tuple[int, ...]
+    """Extent of the chunk, cut at the array's end."""
+    encoded: Buffer | None
+    """None where the chunk is absent and holds the fill value."""
+    filter_mask: int
+
+
+class StoredArray:
+    """An array in the lake or in registered files; safe to share between threads.
+
+    Parameters
+    ----------
+    objects
+        The lake's objects.
+    structure, storage
+        What the array looks like, and where its bytes lie.
+    assets
+        Registered files that ``storage`` refers to by number.
+    fetch_files
+        Reader of registered files.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        structure: ArrayStructure,
+        storage: ArrayStorage,
+        assets: Sequence[Asset] = (),
+        *,
+        fetch_files: FileReader,
+    ) -> None:
+        self.structure = structure
+        self.storage = storage
+        self.dtype = structure.dtype
+        self.grid = Grid.of(structure)
+        self.chain = Chain.of(storage.layout)
+        self._objects = objects
+        self._files = fetch_files
+        self._assets = {asset.num: asset for asset in assets}
+        self._places = places_of(storage, self.grid, objects)
+        self._root = None if objects.root is None else os.fspath(objects.root)
+
+    def ranges(self, pieces: Sequence[Piece]) -> list[ByteRange | None]:
+        """Return where the chunk of each piece lies; None where it is absent (fill value).
+
+        Raises
+        ------
+        CorruptError
+            ``corrupt-object``: the chunk index contradicts the array.
+        """
+        if self._places is None:
+            return [ByteRange(None, -1, 0, None) for _ in pieces]
+        return self._places.ranges(pieces)
+
+    def fetch(self, ranges: Sequence[ByteRange | None]) -> list[Buffer | None]:
+        """Return the stored bytes of chunks, in the order asked for; None for absent ones.
+
+        Raises
+        ------
+        CorruptError
+            ``corrupt-chunk``, ``asset-missing``, ``asset-changed``.
+        """
+        return [self._fetch(place) for place in ranges]
+
+    def _fetch(self, place: ByteRange | None) -> Buffer | None:
+        if place is None:
+            return None
+        if place.name is not None:
+            found = self._objects.get(place.name)
+            if found is None and place.required:
+                raise _lost()
+            return found
+        if isinstance(self.storage.location, Inline):
+            return self.storage.location.payload
+        return self._files.read(self._asset(place.asset), place.offset, place.length)
+
+    def read(self, selection: Selection, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the selected elements; shape ``selection.kept_shape``, the structure's dtype.
+
+        Parameters
+        ----------
+        selection
+            What to read.
+        out
+            Array of that shape to fill and return; None makes a new one.
+
+        Raises
+        ------
+        CorruptError
+            ``corrupt-chunk``, naming the chunk; ``asset-missing``, ``asset-changed``.
+        """
+        if out is None:
+            out = np.empty(selection.kept_shape, self.dtype)
+        self._engine.run(self._tasks(selection, out))
+        return out
+
+    def blocks(
+        self, selection: Selection, *, target_bytes: int = 4 << 20
+    ) -> Iterator[NDArray[Any]]:
+        """Yield the selected elements as runs of the first axis that is not dropped, in order.
+
+        A few blocks are decoded ahead of the one that is taken, so that memory is
+        bounded whatever the array's size. Dropped axes are not in the blocks; an
+        answer without axes is one block of shape ``()``.
+
+        Parameters
+        ----------
+        selection
+            What to read.
+        target_bytes
+            Blocks are about this large: whole chunks, at least one row, and
+            not above 16 times this unless one row is.
+
+        Raises
+        ------
+        CorruptError
+            As in `read`.
+        """
+        runs = self._block_runs(selection, target_bytes)
+        first = next(runs, None)
+        second = next(runs, None)
+        if first is None:
+            return
+        if second is None:
+            yield self.read(first).reshape(first.shape)
+            return
+        largest = max(run.size for run in (first, second)) * self.dtype.itemsize
+        ahead = max(1, min(_AHEAD, _AHEAD_BYTES // max(1, largest)))
+        yield from self._prefetched(_prepend((first, second), runs), ahead)
+
+    def _prefetched(self, runs: Iterator[Selection], ahead: int) -> Iterator[NDArray[Any]]:
+        engine = self._engine
+        waiting: deque[tuple[NDArray[Any], Selection, list[Future[Any]]]] = deque()
+        try:
+            while True:
+                for run in islice(runs, ahead + 1 - len(waiting)):
+                    out = np.empty(run.kept_shape, self.dtype)
+                    futures = [engine.submit(task) for task in self._tasks(run, out)]
+                    waiting.append((out, run, futures))
+                if not waiting:
+                    return
+                out, run, futures = waiting[0]
+                for future in futures:
+                    future.result()
+                waiting.popleft()
+                yield out.reshape(run.shape)
+                del out
+        finally:
+            for _, _, futures in waiting:
+                for future in futures:
+                    future.cancel()
+
+    def _block_runs(self, selection: Selection, target_bytes: int) -> Iterator[Selection]:
+        """Cut a selection along its first kept axis."""
+        axis = next((number for number, part in enumerate(selection.axes) if not part.drop), None)
+        if axis is None:
+            yield selection
+            return
+        part = selection.axes[axis]
+        row_bytes = self.dtype.itemsize * math.prod(
+            other.count for number, other in enumerate(selection.axes) if number != axis
+        )
+        if not part.count:
+            return
+        wanted = max(1, target_bytes // max(1, row_bytes))
+        most = max(1, 16 * target_bytes // max(1, row_bytes))
+        if self.chain.is_plain:
+            counts: Iterable[int] = _even(part.count, wanted)
+        else:
+            counts = _gathered(self.grid.run_lengths(axis, part), wanted, most)
+        done = 0
+        for count in counts:
+            cut = Axis(part.start + done * part.step, count, part.step)
+            yield Selection((*selection.axes[:axis], cut, *selection.axes[axis + 1 :]))
+            done += count
+
+    def encoded(self, selection: Selection) -> Iterator[EncodedChunk]:
+        """Yield the chunks that a selection touches, as they are stored, in C order.
+
+        Raises
+        ------
+        CorruptError
+            As in `fetch`.
+        """
+        engine = self._engine
+        waiting: deque[tuple[Piece, ByteRange | None, Future[Any]]] = deque()
+        pending = self._placed(selection)
+        limit = 2 * engine.threads
+        try:
+            while True:
+                for piece, place in islice(pending, limit - len(waiting)):
+                    waiting.append((piece, place, engine.submit(_Fetching(self._fetch, place))))
+                if not waiting:
+                    return
+                piece, place, future = waiting.popleft()
+                with naming(piece.position):
+                    encoded = future.result()
+                mask = 0 if place is None else place.filter_mask
+                yield EncodedChunk(piece.position, piece.origin, piece.shape, encoded, mask)
+        finally:
+            for _, _, future in waiting:
+                future.cancel()
+
+    @property
+    def _engine(self) -> Engine:
+        near = self._places is None or self._root is not None
+        return Engine.shared() if near else Engine.shared_far()
+
+    def _placed(self, selection: Selection) -> Iterator[tuple[Piece, ByteRange | None]]:
+        pieces = self.grid.pieces(selection)
+        while batch := list(islice(pieces, _LOOKUP)):
+            yield from zip(batch, self.ranges(batch), strict=True)
+
+    def _tasks(self, selection: Selection, out: NDArray[Any]) -> Iterator[Callable[[], None]]:
+        placed = self._placed(selection)
+        chunk_bytes = self.chain.stored_bytes(self.storage.layout.chunk_shape)
+        together = max(1, _TASK_BYTES // max(1, chunk_bytes))
+        while batch := list(islice(placed, together)):
+            yield _Filling(self, batch, out)
+
+    def fill_piece(self, piece: Piece, place: ByteRange | None, out: NDArray[Any]) -> None:
+        """Put what one chunk gives into its place in the answer."""
+        target = piece.place_in(out)
+        if place is None:
+            target[...] = self.chain.fill
+            return
+        with naming(piece.position):
+            if place.name is None:
+                if isinstance(self.storage.location, Inline):
+                    self._decode(Held(self.storage.location.payload), piece, place, target)
+                else:
+                    file = self._files.extent(self._asset(place.asset), place.offset, place.length)
+                    self._decode(file, piece, place, target)
+            elif self._root is not None:
+                self._fill_local(f"{self._root}/{place.name}", piece, place, target)
+            else:
+                encoded = self._objects.get(place.name)
+                if encoded is not None:
+                    self._decode(Held(encoded), piece, place, target)
+                elif place.required:
+                    raise _lost()
+                else:
+                    target[...] = self.chain.fill
+
+    def _fill_local(self, path: str, piece: Piece, place: ByteRange, target: NDArray[Any]) -> None:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if place.required:
+                raise _lost() from None
+            target[...] = self.chain.fill
+            return
+        try:
+            extent = OpenFile(descriptor, 0, os.fstat(descriptor).st_size)
+            self._decode(extent, piece, place, target)
+        finally:
+            os.close(descriptor)
+
+    def _decode(self, extent: Extent, piece: Piece, place: ByteRange, target: NDArray[Any]) -> None:
+        self.chain.decode_part(
+            extent, piece.shape, piece.source, target, filter_mask=place.filter_mask
+        )
+
+    def _asset(self, number: int) -> Asset:
+        try:
+            return self._assets[number]
+        except KeyError:
+            raise CorruptError(
+                ErrorKind.ASSET_MISSING, f"the entry has no asset number {number}; ingest it again"
+            ) from None
+
+
+class _Filling:
+    """A task: some chunks to be decoded into their places."""
+
+    def __init__(
+        self, array: StoredArray, pieces: list[tuple[Piece, ByteRange | None]], out: NDArray[Any]
+    ) -> None:
+        self._array = array
+        self._pieces = pieces
+        self._out = out
+
+    def __call__(self) -> None:
+        for piece, place in self._pieces:
+            self._array.fill_piece(piece, place, self._out)
+
+
+class _Fetching:
+    """A task: one chunk to be fetched."""
+
+    def __init__(
+        self, fetch: Callable[[ByteRange | None], Buffer | None], place: ByteRange | None
+    ) -> None:
+        self._fetch = fetch
+        self._place = place
+
+    def __call__(self) -> Buffer | None:
+        return self._fetch(self._place)
+
+
+def _lost() -> CorruptError:
+    return CorruptError(ErrorKind.CORRUPT_CHUNK, "it was written, but is not there any more")
+
+
+def _prepend(first: Iterable[Selection], rest: Iterator[Selection]) -> Iterator[Selection]:
+    yield from first
+    yield from rest
+
+
+def _even(count: int, most: int) -> Iterator[int]:
+    while count:
+        yield min(count, most)
+        count -= min(count, most)
+
+
+def _gathered(lengths: Iterable[int], wanted: int, most: int) -> Iterator[int]:
+    """Gather runs of rows, each in one row of chunks, into blocks of about ``wanted`` rows."""
+    held = 0
+    for length in lengths:
+        if held and held + length > wanted:
+            yield held
+            held = 0
+        if length > most:
+            yield from _even(length, most)
+        else:
+            held += length
+    if held:
+        yield held

@@ -1,0 +1,157 @@
+"""Chunk indexes: the byte range of every chunk of the arrays in a registered file."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.chunks import CHUNK_INDEX_COLUMNS
+from schemas.errors import CorruptError, ErrorKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from lakeservice.storage.objects import Objects
+
+_TYPES = (np.int64, np.int32, np.int64, np.int64, np.uint32)
+_SCHEMA = pa.schema(
+    [
+        (name, pa.from_numpy_dtype(dtype))
+        for name, dtype in zip(CHUNK_INDEX_COLUMNS, _TYPES, strict=True)
+    ]
+)
+_CACHE_BYTES = 256 << 20
+
+Row = tuple[int, int, int, int]
+"""Asset, offset, length, filter mask."""
+
+
+def write_chunk_index(objects: Objects, name: str, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Write a chunk index as one Parquet object.
+
+    Parameters
+    ----------
+    name
+        Object name: ``data/<id>/chunks.parquet``.
+    columns
+        An array for each of `CHUNK_INDEX_COLUMNS`, all of one length. The rows of one
+        array of the file follow one another and ascend by ``chunk``.
+    """
+    arrays = [
+        pa.array(np.ascontiguousarray(columns[column], dtype))
+        for column, dtype in zip(CHUNK_INDEX_COLUMNS, _TYPES, strict=True)
+    ]
+    with objects.open_output(name) as file:
+        pq.write_table(
+            pa.table(arrays, schema=_SCHEMA),
+            file,
+            compression="zstd",
+            use_dictionary=False,
+            column_encoding=dict.fromkeys(CHUNK_INDEX_COLUMNS, "DELTA_BINARY_PACKED"),
+            write_statistics=False,
+        )
+
+
+class ChunkIndex:
+    """The columns of a chunk index, in memory."""
+
+    def __init__(self, columns: tuple[NDArray[Any], ...]) -> None:
+        self._chunk, *self._places = columns
+        self.size_bytes = sum(column.nbytes for column in columns)
+        """Memory that it takes."""
+
+    @classmethod
+    def read(cls, objects: Objects, name: str) -> ChunkIndex:
+        """Read an index.
+
+        Raises
+        ------
+        NotFoundError
+            ``asset-not-found``: no such object.
+        CorruptError
+            ``corrupt-object``: it is not a chunk index.
+        """
+        try:
+            with objects.open_input(name) as file:
+                table = pq.read_table(file, schema=_SCHEMA, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise CorruptError(
+                ErrorKind.CORRUPT_OBJECT, f"the chunk index {name!r} cannot be read"
+            ) from error
+        return cls(tuple(table.column(column).to_numpy() for column in CHUNK_INDEX_COLUMNS))
+
+    @classmethod
+    def of(cls, objects: Objects, name: str) -> ChunkIndex:
+        """Return an index from memory, or read it; raises like `read`."""
+        return _CACHE.get(objects, name)
+
+    def lookup(self, first: int, count: int, chunks: NDArray[np.int64]) -> list[Row | None]:
+        """Return where chunks of one array lie.
+
+        Parameters
+        ----------
+        first, count
+            Rows of the array in this index.
+        chunks
+            Positions in the grid, counted in C order.
+
+        Returns
+        -------
+        list
+            One row for each of ``chunks``; None where a chunk is absent.
+
+        Raises
+        ------
+        CorruptError
+            ``corrupt-object``: the index has fewer rows than the array says.
+        """
+        mine = self._chunk[first : first + count]
+        if mine.size != count:
+            raise CorruptError(
+                ErrorKind.CORRUPT_OBJECT,
+                f"the chunk index has {self._chunk.size} rows, not {first + count}",
+            )
+        if not count:
+            return [None] * len(chunks)
+        rows = np.searchsorted(mine, chunks)
+        rows[rows == count] = 0
+        found = (mine[rows] == chunks).tolist()
+        rows += first
+        places = zip(*(column[rows].tolist() for column in self._places), strict=True)
+        return [place if there else None for place, there in zip(places, found, strict=True)]
+
+
+class _Cache:
+    """Indexes used lately, up to a number of bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+        self._indexes: OrderedDict[tuple[int, str], tuple[Objects, ChunkIndex]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, objects: Objects, name: str) -> ChunkIndex:
+        # the store is kept beside its index, so that its id() stays its own
+        key = (id(objects), name)
+        with self._lock:
+            if key in self._indexes:
+                self._indexes.move_to_end(key)
+                return self._indexes[key][1]
+        index = ChunkIndex.read(objects, name)
+        with self._lock:
+            if key not in self._indexes:
+                self._indexes[key] = (objects, index)
+                self._held += index.size_bytes
+            while self._held > self._limit and len(self._indexes) > 1:
+                self._held -= self._indexes.popitem(last=False)[1][1].size_bytes
+        return index
+
+
+_CACHE = _Cache(_CACHE_BYTES)

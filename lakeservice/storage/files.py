@@ -1,0 +1,166 @@
+"""Registered files: byte ranges of files that others own, checked against what was indexed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from lakeservice.codecs.extent import OpenFile
+from lakeservice.codecs.steps import DecodeError
+from schemas.errors import CorruptError, ErrorKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lakeservice.codecs.steps import Buffer
+    from schemas.entry import Asset
+
+
+class _Open:
+    """A descriptor, closed when nobody holds this any more: a read may outlive the cache."""
+
+    def __init__(self, descriptor: int, size: int, mtime_ns: int) -> None:
+        self.descriptor = descriptor
+        self.size = size
+        self.mtime_ns = mtime_ns
+        self.checked = time.monotonic()
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+class FileReader:
+    """Reads byte ranges of registered files; safe to share between threads.
+
+    Parameters
+    ----------
+    limit
+        Most files kept open.
+    check_s
+        A file is compared with its asset when it is opened, and again when
+        the last time was longer ago than this.
+    roots
+        Folders that may be read from, links resolved; None allows all.
+    """
+
+    def __init__(
+        self, *, limit: int = 256, check_s: float = 1.0, roots: Sequence[Path] | None = None
+    ) -> None:
+        self._limit = limit
+        self._check_s = check_s
+        self._roots = None if roots is None else tuple(str(root.resolve()) for root in roots)
+        self._files: OrderedDict[str, _Open] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, asset: Asset, offset: int, length: int | None = None) -> Buffer:
+        """Return bytes of a file; None for ``length`` reads to its end.
+
+        Raises
+        ------
+        CorruptError
+            ``asset-missing``, ``asset-changed``: not the file that was indexed.
+            ``corrupt-chunk``: it ends before the range does.
+        """
+        with self.extent(asset, offset, length) as extent:
+            try:
+                return extent.read(0, extent.length)
+            except DecodeError as error:
+                raise CorruptError(ErrorKind.CORRUPT_CHUNK, str(error)) from None
+
+    def extent(self, asset: Asset, offset: int, length: int | None = None) -> FileExtent:
+        """Return a range of a file that is read as needed; errors as in `read`."""
+        file = self._checked(asset)
+        if length is None:
+            length = max(0, file.size - offset)
+        return FileExtent(file, offset, length)
+
+    def close(self) -> None:
+        """Forget the files; each is closed when nobody reads it any more."""
+        with self._lock:
+            self._files.clear()
+
+    def _checked(self, asset: Asset) -> _Open:
+        uri = asset.data_uri
+        with self._lock:
+            file = self._files.get(uri)
+            if file is not None:
+                self._files.move_to_end(uri)
+        now = time.monotonic()
+        if file is not None and now - file.checked > self._check_s:
+            # also notices a file that was replaced by another of the same name
+            file = None
+        if file is None:
+            file = self._open(uri)
+            with self._lock:
+                self._files[uri] = file
+                while len(self._files) > self._limit:
+                    self._files.popitem(last=False)
+        changed = (asset.size_bytes is not None and asset.size_bytes != file.size) or (
+            asset.mtime_ns is not None and asset.mtime_ns != file.mtime_ns
+        )
+        if changed:
+            raise CorruptError(
+                ErrorKind.ASSET_CHANGED,
+                f"the file {_name(uri)!r} changed since it was registered; ingest it again",
+            )
+        return file
+
+    def _open(self, uri: str) -> _Open:
+        path = self._path(uri)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            raise _missing(uri) from None
+        status = os.fstat(descriptor)
+        file = _Open(descriptor, status.st_size, status.st_mtime_ns)
+        if not stat.S_ISREG(status.st_mode):
+            raise _missing(uri)
+        return file
+
+    def _path(self, uri: str) -> str:
+        parts = urlsplit(uri)
+        if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+            raise _missing(uri)
+        path = unquote(parts.path)
+        if self._roots is not None:
+            path = os.path.realpath(path)
+            if not any(path == root or path.startswith(root + os.sep) for root in self._roots):
+                raise CorruptError(
+                    ErrorKind.ASSET_MISSING,
+                    f"the file {_name(uri)!r} lies outside the folders that this server may read",
+                )
+        if "\0" in path:
+            raise _missing(uri)
+        return path
+
+
+class FileExtent(OpenFile):
+    """A range of a registered file, which stays open for as long as this is held."""
+
+    def __init__(self, file: _Open, offset: int, length: int) -> None:
+        super().__init__(file.descriptor, offset, length)
+        self._file = file
+
+    def __enter__(self) -> FileExtent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def _name(uri: str) -> str:
+    return unquote(urlsplit(uri).path.rpartition("/")[2])
+
+
+def _missing(uri: str) -> CorruptError:
+    return CorruptError(
+        ErrorKind.ASSET_MISSING,
+        f"the registered file {_name(uri)!r} is gone or cannot be read; "
+        "put it back or ingest it again",
+    )
