@@ -18,8 +18,7 @@ TARGET_BYTES = 4 << 20
 def contiguous_chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """Return a chunk shape whose chunks follow one another in C order.
 
-    All axes before one are cut to 1, all after it are whole. Only the first axis
-    may end in a shorter chunk; any other is cut into equal parts.
+    All axes before one are cut to 1, all after it are whole.
     """
     chunks = [max(1, length) for length in shape]
     for axis, length in enumerate(chunks):
@@ -27,8 +26,7 @@ def contiguous_chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
         if row_bytes * length <= TARGET_BYTES:
             break
         if row_bytes <= TARGET_BYTES:
-            most = TARGET_BYTES // row_bytes
-            chunks[axis] = most if axis == 0 else _largest_divisor(length, most)
+            chunks[axis] = TARGET_BYTES // row_bytes
             break
         chunks[axis] = 1
     return tuple(chunks)
@@ -58,7 +56,3 @@ def contiguous_array(
         data_type=DataType.from_numpy(dtype), chunk_shape=chunks, codecs=codecs, edge="clipped"
     )
     return structure, layout
-
-
-def _largest_divisor(length: int, most: int) -> int:
-    return next(size for size in range(most, 0, -1) if length % size == 0)

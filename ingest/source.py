@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import stat
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ class Source:
     path: Path
     """Absolute."""
     size_bytes: int
-    """0 for a folder."""
+    """0 for a folder that is not `measured`."""
     mtime_ns: int
     is_directory: bool = False
 
@@ -50,6 +51,31 @@ class Source:
                 ErrorKind.UNREADABLE_FILE, f"{path.name!r} is neither a file nor a folder"
             )
         return cls(path, status.st_size, status.st_mtime_ns)
+
+    def measured(self) -> Source:
+        """Return this folder with the bytes of all its files and its newest time; a file as it is.
+
+        Raises
+        ------
+        InvalidRequestError
+            ``unreadable-file``: the system refuses.
+        """
+        if not self.is_directory:
+            return self
+        size_bytes, newest, pending = 0, self.mtime_ns, [str(self.path)]
+        try:
+            while pending:
+                with os.scandir(pending.pop()) as listing:
+                    for entry in listing:
+                        status = entry.stat()
+                        newest = max(newest, status.st_mtime_ns)
+                        if entry.is_dir(follow_symlinks=False):
+                            pending.append(entry.path)
+                        elif entry.is_file():
+                            size_bytes += status.st_size
+        except OSError as error:
+            raise unreadable(self.name, error) from None
+        return dataclasses.replace(self, size_bytes=size_bytes, mtime_ns=newest)
 
     @property
     def name(self) -> str:
@@ -80,7 +106,7 @@ class Source:
             num=num,
             is_directory=self.is_directory,
             parameter=parameter,
-            size_bytes=None if self.is_directory else self.size_bytes,
+            size_bytes=self.size_bytes,
             mtime_ns=self.mtime_ns,
         )
 

@@ -136,11 +136,7 @@ class Walker:
         folders: list[str] = []
         for entry in entries:
             path = folder / entry.name
-            if (
-                entry.name.startswith(".")
-                or path == self._skip
-                or not self._usable(entry.name, shown)
-            ):
+            if entry.name.startswith(".") or not self._usable(entry.name, shown):
                 continue
             try:
                 source = Source.of(path)

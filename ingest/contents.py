@@ -1,0 +1,158 @@
+"""The nodes of one file: where their bytes lie, or what they are converted to."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import numpy as np
+
+from ingest.conversion import convert_array, convert_table
+from ingest.found import ChunkRows
+from lakeservice.storage.chunk_index import write_chunk_index
+from lakeservice.storage.layout import chunk_index_name, inner_part, tree_name
+from lakeservice.storage.trees import write_tree
+from schemas.chunks import CHUNK_INDEX_COLUMNS, ArrayStorage, Indexed, TableStorage
+from schemas.entry import InnerNode, InnerTree
+from schemas.errors import ErrorKind, InvalidRequestError, LakeError, UnavailableError
+from schemas.path import ancestors_of, clean_path
+from schemas.structures import ArrayStructure, ContainerStructure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ingest.found import Found, Item, ReadBatches, ReadRows
+    from lakeservice.storage.objects import Objects
+    from schemas.entry import Asset
+    from schemas.structures import Structure
+
+Storage = ArrayStorage | TableStorage | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Tree:
+    """The tree object of a file, written."""
+
+    name: str
+    problems: tuple[str, ...]
+
+
+class Contents:
+    """Writes the data objects of one file.
+
+    Parameters
+    ----------
+    owner
+        Name below ``data/`` of all that is written.
+    convert
+        Copy every array and table; otherwise only what is not addressable.
+    """
+
+    def __init__(
+        self, objects: Objects, owner: str, *, convert: bool, beat: Callable[[], None]
+    ) -> None:
+        self._objects = objects
+        self._owner = owner
+        self._convert = convert
+        self._beat = beat
+        self._rows: list[ChunkRows] = []
+        self._row_count = 0
+        self.converted = 0
+        """Number of arrays and tables whose values were copied."""
+
+    def add(self, item: Item) -> tuple[Structure, Storage]:
+        """Return structure and storage of one node, converting it where that is needed.
+
+        Raises
+        ------
+        Exception
+            Whatever the reader of the format raises.
+        """
+        structure, location = item.structure, item.location
+        if isinstance(structure, ContainerStructure):
+            return structure, None
+        if location is not None and not (self._convert and item.read is not None):
+            if isinstance(location, TableStorage):
+                return structure, location
+            if item.layout is None:
+                raise _bad(item, "has a location but no layout")
+            stored = self._indexed(location) if isinstance(location, ChunkRows) else location
+            return structure, ArrayStorage(layout=item.layout, location=stored)
+        if item.read is None:
+            raise _bad(item, "has neither a location nor a reader")
+        name = inner_part(self._owner, self.converted)
+        self.converted += 1
+        if isinstance(structure, ArrayStructure):
+            read = cast("ReadRows", item.read)
+            return convert_array(self._objects, name, structure, read, self._beat)
+        return convert_table(
+            self._objects, name, structure, cast("ReadBatches", item.read), self._beat
+        )
+
+    def tree(self, found: Found) -> Tree:
+        """Write the tree of a file with several nodes; one that fails is there, with a problem."""
+        nodes: dict[str, InnerNode] = {}
+        problems = list(found.problems)
+        for item in found.items:
+            try:
+                path = clean_path(item.path)
+            except LakeError as error:
+                problems.append(str(error))
+                continue
+            if not path or path in nodes:
+                problems.append(f"two nodes are called {path!r}" if path else "a node has no name")
+                continue
+            for above in sorted(ancestors_of(path), key=len):
+                nodes.setdefault(above, InnerNode(path=above))
+            node = self._inner(item, path)
+            nodes[path] = node
+            if node.problem is not None:
+                problems.append(f"{path}: {node.problem}")
+        tree = InnerTree(nodes=tuple(nodes.values()), problems=tuple(problems))
+        name = tree_name(self._owner)
+        write_tree(self._objects, name, tree)
+        return Tree(name, tree.problems)
+
+    def _inner(self, item: Item, path: str) -> InnerNode:
+        structure: Structure = item.structure
+        storage: Storage = None
+        problem = item.problem
+        if problem is None:
+            try:
+                structure, storage = self.add(item)
+            except UnavailableError:
+                raise
+            except Exception as error:  # readers of foreign formats raise whatever they like
+                problem = str(error) or type(error).__name__
+        return InnerNode(
+            path=path,
+            structure=structure,
+            metadata=item.metadata,
+            specs=item.specs,
+            storage=storage,
+            problem=problem,
+        )
+
+    def _indexed(self, rows: ChunkRows) -> Indexed:
+        first = self._row_count
+        self._rows.append(rows)
+        self._row_count += len(rows)
+        return Indexed(index=chunk_index_name(self._owner), first=first, count=len(rows))
+
+    def finish(self, assets: Sequence[Asset]) -> tuple[Asset, ...]:
+        """Write the chunk index of all arrays, if there is one to write; return the assets."""
+        if self._rows:
+            columns = {
+                column: np.concatenate([cast("Any", getattr(rows, column)) for rows in self._rows])
+                for column in CHUNK_INDEX_COLUMNS
+            }
+            write_chunk_index(self._objects, chunk_index_name(self._owner), columns)
+        return tuple(
+            asset if asset.num == num else msgspec.structs.replace(asset, num=num)
+            for num, asset in enumerate(assets)
+        )
+
+
+def _bad(item: Item, what: str) -> InvalidRequestError:
+    return InvalidRequestError(ErrorKind.BAD_STRUCTURE, f"node {item.path!r} {what}")

@@ -1,0 +1,64 @@
+"""Values copied into the lake: rows of arrays to Zarr, batches of tables to Parquet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+from lakeservice.storage.table_writer import TableWriter
+
+from lakeservice.storage.array_writer import ArrayWriter
+from lakeservice.storage.chunking import good_chunks
+from schemas.structures import ArrayStructure, TableStructure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ingest.found import ReadBatches, ReadRows
+    from lakeservice.storage.objects import Objects
+    from schemas.chunks import ArrayStorage, TableStorage
+    from schemas.structures import Structure
+
+
+def convert_array(
+    objects: Objects,
+    name: str,
+    structure: ArrayStructure,
+    read: ReadRows,
+    beat: Callable[[], None],
+) -> tuple[ArrayStructure, ArrayStorage]:
+    """Copy an array, chunked for how it will be read.
+
+    Raises
+    ------
+    LakeError
+        The rows do not add up to the structure.
+    """
+    chunks = good_chunks(structure.shape, structure.dtype, structure.dims)
+    structure = msgspec.structs.replace(structure, chunks=chunks)
+    writer = ArrayWriter(objects, name, structure)
+    for rows in read():
+        writer.write(np.asarray(rows))
+        beat()
+    return writer.structure, writer.finish()
+
+
+def convert_table(
+    objects: Objects,
+    name: str,
+    structure: Structure,
+    read: ReadBatches,
+    beat: Callable[[], None],
+) -> tuple[Structure, TableStorage]:
+    """Copy a table, or what is kept as one; its number of rows becomes known."""
+    with read() as reader:
+        writer = TableWriter(objects, f"{name}.parquet", reader.schema)
+        for batch in reader:
+            writer.write(batch)
+            beat()
+    storage = writer.finish()
+    if isinstance(structure, TableStructure):
+        rows = sum(part.length for part in storage.parts)
+        structure = msgspec.structs.replace(structure, rows=rows, npartitions=len(storage.parts))
+    return structure, storage

@@ -1,0 +1,76 @@
+"""Whether a file is in the lake already, and whether it is still the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from ingest.job import Mode, checksum_of
+from ingest.source import Source, uri_of
+from schemas.errors import LakeError
+
+if TYPE_CHECKING:
+    from ingest.walk import Candidate
+    from schemas.entry import Asset, DataSource, Node
+
+
+class Known(NamedTuple):
+    """How an entry that exists compares with the file that would make it."""
+
+    is_ours: bool
+    """The entry was made from this file, or from one that is no longer there."""
+    is_same: bool = False
+    """Nothing has changed: size and time of every asset, or else its checksum."""
+    touched: tuple[DataSource, ...] | None = None
+    """Data sources with new times, where only those have changed."""
+
+
+def compare(node: Node, candidate: Candidate, mode: Mode) -> Known:
+    """Compare an entry with the files that are to make it."""
+    if not node.data_sources or not node.data_sources[0].assets:
+        return Known(is_ours=False)
+    source = node.data_sources[0]
+    wanted = {uri_of(path) for path in candidate.paths}
+    there = {asset.data_uri for asset in source.assets}
+    if not wanted & there:
+        return Known(is_ours=not any(_found(asset) for asset in source.assets))
+    left_out = {
+        uri_of(path)
+        for path in candidate.paths
+        if path.name in source.properties.get("left_out", ())
+    }
+    mode_then: Mode = "register" if source.management == "external" else "convert"
+    if wanted - there != left_out or mode_then != mode:
+        return Known(is_ours=True)
+    assets = [_compared(asset) for asset in source.assets]
+    if any(asset is None for asset in assets):
+        return Known(is_ours=True)
+    if tuple(assets) == source.assets:
+        return Known(is_ours=True, is_same=True)
+    changed: Any = msgspec.structs.replace(source, assets=tuple(assets))
+    return Known(is_ours=True, is_same=True, touched=(changed, *node.data_sources[1:]))
+
+
+def _compared(asset: Asset) -> Asset | None:
+    """Return the asset as it is now if its bytes are the same; None if they are not."""
+    found = _found(asset)
+    if found is None or found.size_bytes != asset.size_bytes:
+        return None
+    if found.mtime_ns == asset.mtime_ns:
+        return asset
+    if asset.checksum is None or checksum_of(found.path) != asset.checksum:
+        return None
+    return msgspec.structs.replace(asset, mtime_ns=found.mtime_ns)
+
+
+def _found(asset: Asset) -> Source | None:
+    parts = urlsplit(asset.data_uri)
+    if parts.scheme != "file":
+        return None
+    try:
+        return Source.of(Path(unquote(parts.path, errors="surrogateescape"))).measured()
+    except LakeError:
+        return None
