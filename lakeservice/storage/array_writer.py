@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,8 @@ class ArrayWriter:
         each axis: where ``chunks`` are not, the stored ones are chosen anew.
     codecs
         Chain to store with; None for what suits the element type.
+    growing
+        The number of rows is found when they end; the shape's first length is not asked.
     """
 
     def __init__(
@@ -54,8 +57,11 @@ class ArrayWriter:
         prefix: str,
         structure: ArrayStructure,
         codecs: Sequence[Codec] | None = None,
+        *,
+        growing: bool = False,
     ) -> None:
         structure.check()
+        self._growing = growing
         self._asked = structure
         self._objects = objects
         self._prefix = prefix
@@ -69,6 +75,8 @@ class ArrayWriter:
         self._chain = Chain.of(self.layout)
         self._row_shape = structure.shape[1:]
         self._length = structure.shape[0] if structure.shape else 1
+        if growing:
+            self._length = sys.maxsize
         self._chunk_rows = chunks[0] if chunks else 1
         self._grid = Grid(self._row_shape, chunks[1:])
         self._engine = Engine.shared() if objects.root is not None else Engine.shared_far()
@@ -129,14 +137,22 @@ class ArrayWriter:
             raise _bad(f"block {position} has shape {shape}, not {block.shape}")
         self._blocks().write(origin, block)
 
-    def finish(self) -> ArrayStorage:
+    def finish(self, *, sparse: bool = False) -> ArrayStorage:
         """Make everything durable and return where the array lies.
+
+        Parameters
+        ----------
+        sparse
+            Blocks may be missing, now and for good: they read as zeros.
 
         Raises
         ------
         InvalidRequestError
             ``bad-body``: rows are missing, where `write` was used.
         """
+        self._by_block = self._by_block or sparse
+        if self._growing:
+            self._end()
         if not self._by_block and self._asked.shape and math.prod(self._asked.shape) == 0:
             self._done = self._length
         if not self._by_block and self._done != self._length:
@@ -150,6 +166,18 @@ class ArrayWriter:
         )
         self._objects.sync(self._prefix)
         return self._storage(self._bytes)
+
+    def _end(self) -> None:
+        """Take the rows that came as all there are."""
+        if self._held is not None:
+            self._held = self._held[: self._held_rows]
+            self._flush()
+        self._length = self._done
+        shape = (self._done, *self._row_shape)
+        chunks = (self._chunk_rows, *self.structure.chunks[1:])
+        self._asked = self.structure = msgspec.structs.replace(
+            self.structure, shape=shape, chunks=chunks
+        )
 
     def _storage(self, size_bytes: int) -> ArrayStorage:
         part = Part(

@@ -1,1 +1,5 @@
 """Arrow Flight."""
+
+from lakeservice.fronts.flight.server import LakeFlightServer
+
+__all__ = ["LakeFlightServer"]

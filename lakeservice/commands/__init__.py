@@ -1,0 +1,1 @@
+"""What the commands do: each binds rooms together and talks to a terminal."""

@@ -1,0 +1,284 @@
+"""Reading: a node and a selection become blocks, stored chunks or record batches."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lakeservice.storage.arrays import EncodedChunk, StoredArray
+from lakeservice.storage.tables import StoredTable
+from schemas.chunks import ArrayStorage, TableStorage
+from schemas.errors import CorruptError, ErrorKind, InvalidRequestError
+from schemas.selection import Axis, Selection
+from schemas.structures import ArrayStructure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from lakeservice.config import Limits
+    from lakeservice.storage.files import FileReader
+    from lakeservice.storage.objects import Objects
+    from schemas.entry import Node
+    from schemas.query import Query
+
+OPEN_CACHE = 512
+"""Arrays and tables that are kept opened."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a read will cost, found without touching data."""
+
+    rows: int
+    """Rows of the answer along its first kept axis; 1 for a single element."""
+    answer_bytes: int
+    """Decoded size."""
+    parts: tuple[tuple[int, int], ...]
+    """Row ranges that can be read side by side."""
+
+
+class Reader:
+    """Opens the data of nodes and reads from it; thread-safe.
+
+    Parameters
+    ----------
+    objects
+        The lake's objects.
+    files
+        Reads registered files, and notices when they changed.
+    limits
+        Sizes of blocks and of endpoints.
+    """
+
+    def __init__(self, objects: Objects, files: FileReader, limits: Limits) -> None:
+        self._objects = objects
+        self._files = files
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._open: OrderedDict[tuple[str, int], StoredArray | StoredTable] = OrderedDict()
+
+    def structure(self, node: Node) -> ArrayStructure:
+        """Return the structure of a node that must be a dense array.
+
+        Raises
+        ------
+        InvalidRequestError
+            ``wrong-family``: it is something else.
+        """
+        if not isinstance(node.structure, ArrayStructure):
+            raise InvalidRequestError(
+                ErrorKind.WRONG_FAMILY,
+                f"{node.path!r} is a {node.family}, not an array; {_ADVICE[node.family]}",
+            )
+        return node.structure
+
+    def array(self, node: Node) -> StoredArray:
+        """Return the stored array of a node, opened once per version of the node."""
+        structure = self.structure(node)
+        opened = self._cached(node)
+        if isinstance(opened, StoredArray):
+            return opened
+        source = node.data_sources[0] if node.data_sources else None
+        _refuse_problem(node)
+        if source is None or not isinstance(source.storage, ArrayStorage):
+            raise InvalidRequestError(
+                ErrorKind.WRONG_FAMILY, f"{node.path!r} has no array data of its own to read"
+            )
+        array = StoredArray(
+            self._objects, structure, source.storage, source.assets, fetch_files=self._files
+        )
+        self._keep(node, array)
+        return array
+
+    def table(self, node: Node) -> StoredTable:
+        """Return the stored table of a node: tables, and the Arrow form of other families."""
+        opened = self._cached(node)
+        if isinstance(opened, StoredTable):
+            return opened
+        _refuse_problem(node)
+        source = node.data_sources[0] if node.data_sources else None
+        if node.family in ("array", "container", "bytes"):
+            raise InvalidRequestError(
+                ErrorKind.WRONG_FAMILY,
+                f"{node.path!r} is a {node.family}, not a table; {_ADVICE[node.family]}",
+            )
+        if source is None or not isinstance(source.storage, TableStorage):
+            raise InvalidRequestError(
+                ErrorKind.WRONG_FAMILY, f"{node.path!r} has no rows of its own to read"
+            )
+        table = StoredTable(
+            self._objects, node.structure, source.storage, source.assets, fetch_files=self._files
+        )
+        self._keep(node, table)
+        return table
+
+    def plan(self, node: Node, selection: Selection) -> Plan:
+        """Return what reading a selection will cost, and how it can be split."""
+        structure = self.structure(node)
+        answer_bytes = selection.size * structure.data_type.itemsize
+        shape = selection.shape
+        rows = shape[0] if shape else 1
+        wanted = min(max(1, math.ceil(answer_bytes / self._limits.endpoint_bytes)), 8, max(rows, 1))
+        if wanted == 1 or rows < 2:
+            return Plan(rows, answer_bytes, ((0, rows),))
+        step = math.ceil(rows / wanted)
+        step = _aligned(step, structure, selection)
+        starts = range(0, rows, step)
+        return Plan(rows, answer_bytes, tuple((n, min(n + step, rows)) for n in starts))
+
+    def read_array(self, node: Node, selection: Selection) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield the selected elements in C order, in blocks of bounded size.
+
+        Yields
+        ------
+        numpy.ndarray
+            Consecutive rows of the first kept axis; where a single row is larger
+            than a block, consecutive rows of the axis after it, and so on. Dropped
+            axes are gone; their order and number of elements are those of NumPy.
+        """
+        if "column" in _parameters(node):
+            yield from self._read_column(node, selection)
+            return
+        array = self.array(node)
+        itemsize = array.structure.data_type.itemsize
+        if selection.size * itemsize <= self._limits.small_bytes:
+            yield array.read(selection).reshape(selection.shape)
+            return
+        for part in _leading(selection, itemsize, self._limits.small_bytes):
+            shape = part.shape
+            first = _first_kept(part)
+            for block in array.blocks(part, target_bytes=self._limits.block_bytes):
+                rows = (block.shape[first],) if shape else ()
+                yield block.reshape(rows + shape[1:])
+
+    def read_array_whole(self, node: Node, selection: Selection) -> np.ndarray[Any, Any]:
+        """Return the selected elements as one array; for answers that fit into memory."""
+        if "column" in _parameters(node):
+            blocks = list(self._read_column(node, selection))
+            return np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
+        return self.array(node).read(selection).reshape(selection.shape)
+
+    def read_encoded(self, node: Node, selection: Selection) -> Iterator[EncodedChunk]:
+        """Yield the stored chunks that a selection touches, as they are stored."""
+        return self.array(node).encoded(selection)
+
+    def read_table(
+        self,
+        node: Node,
+        *,
+        columns: tuple[str, ...] | None = None,
+        where: Query | None = None,
+        limit: int | None = None,
+        partition: int | None = None,
+    ) -> pa.RecordBatchReader:
+        """Return a reader of the rows that match, projected; memory stays bounded."""
+        return self.table(node).batches(
+            columns=columns, where=where, limit=limit, partition=partition
+        )
+
+    def _read_column(self, node: Node, selection: Selection) -> Iterator[np.ndarray[Any, Any]]:
+        parameters = _parameters(node)
+        stored = StoredTable(
+            self._objects,
+            None,
+            node.data_sources[0].storage,
+            node.data_sources[0].assets,
+            fetch_files=self._files,
+        )
+        dtype = self.structure(node).dtype
+        with stored.batches(columns=(parameters["column"],)) as reader:
+            pieces = [
+                batch.column(0).to_numpy(zero_copy_only=False).astype(dtype, copy=False)
+                for batch in reader
+            ]
+        whole = np.concatenate(pieces) if pieces else np.empty(0, dtype)
+        yield whole[selection.as_index()]
+
+    def _cached(self, node: Node) -> StoredArray | StoredTable | None:
+        with self._lock:
+            opened = self._open.get((node.id, node.version))
+            if opened is not None:
+                self._open.move_to_end((node.id, node.version))
+            return opened
+
+    def _keep(self, node: Node, opened: StoredArray | StoredTable) -> None:
+        with self._lock:
+            self._open[(node.id, node.version)] = opened
+            while len(self._open) > OPEN_CACHE:
+                self._open.popitem(last=False)
+
+
+_ADVICE = {
+    "array": "read it as an array",
+    "table": "read it as a table",
+    "sparse": "read it as a table of dim0, …, data",
+    "awkward": "read it as a table with lists",
+    "ragged": "read it as a table with lists",
+    "container": "read one of its children",
+    "bytes": "fetch its asset",
+}
+
+
+def _parameters(node: Node) -> dict[str, Any]:
+    return node.data_sources[0].parameters if node.data_sources else {}
+
+
+def _refuse_problem(node: Node) -> None:
+    problem = node.data_sources[0].properties.get("problem") if node.data_sources else None
+    if problem is not None:
+        raise CorruptError(
+            ErrorKind.ASSET_MISSING, f"the data of {node.path!r} cannot be read: {problem}"
+        )
+
+
+def _first_kept(selection: Selection) -> int:
+    return next((number for number, axis in enumerate(selection.axes) if not axis.drop), 0)
+
+
+def _leading(selection: Selection, itemsize: int, limit: int) -> Iterator[Selection]:
+    """Take leading axes one element at a time until a row of what is left is small."""
+    first = _first_kept(selection)
+    axis = selection.axes[first] if selection.axes else Axis(0, 1, 1, drop=True)
+    if axis.drop or len(selection.shape) == 1 or selection.size * itemsize <= limit * axis.count:
+        yield selection
+        return
+    for position in range(axis.start, axis.start + axis.count * axis.step, axis.step):
+        chosen = Axis(position, 1, 1, drop=True)
+        axes = (*selection.axes[:first], chosen, *selection.axes[first + 1 :])
+        yield from _leading(Selection(axes), itemsize, limit)
+
+
+def _aligned(step: int, structure: ArrayStructure, selection: Selection) -> int:
+    """Round a number of rows up to whole chunks of the first axis, where that is its meaning."""
+    sizes = structure.chunks[0]
+    first = selection.axes[0]
+    if first.drop or first.step != 1 or not isinstance(sizes, int):
+        return step
+    return math.ceil(step / sizes) * sizes
+
+
+def rows_of(selection: Selection, rows: tuple[int, int]) -> Selection:
+    """Return the part of a selection between two rows of its first kept axis.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``bad-slice``: there are no such rows.
+    """
+    for number, axis in enumerate(selection.axes):
+        if not axis.drop:
+            start, stop = rows
+            if not 0 <= start <= stop <= axis.count:
+                raise InvalidRequestError(
+                    ErrorKind.BAD_SLICE, f"rows {start} to {stop} of {axis.count} rows"
+                )
+            part = Axis(axis.start + start * axis.step, stop - start, axis.step)
+            return Selection((*selection.axes[:number], part, *selection.axes[number + 1 :]))
+    return selection

@@ -1,0 +1,404 @@
+"""The service: one lake, answered for every front."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+from lakeservice.catalog import Catalog, parse_query
+from lakeservice.config import Limits
+from lakeservice.service.listing import Listing, list_inside
+from lakeservice.service.nodes import Nodes
+from lakeservice.service.reading import Plan, Reader
+from lakeservice.service.tickets import Receipt, Signer
+from lakeservice.service.writing import Draft, Writer
+from lakeservice.storage.committer import Committer
+from lakeservice.storage.files import FileReader
+from lakeservice.storage.lake import Lake
+from schemas.errors import ErrorKind, InvalidRequestError
+from schemas.query import EVERYTHING, Page, Query
+from schemas.selection import Selection, parse_selection
+from schemas.structures import ContainerStructure
+from schemas.ticket import ReadArray, ReadRequest, ReadTable, Search, Ticket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import pyarrow as pa
+
+    from lakeservice.catalog import Distinct
+    from lakeservice.storage.arrays import EncodedChunk
+    from schemas.commit import Append, Applied, Create, Mutation
+    from schemas.entry import Node
+
+logger = logging.getLogger(__name__)
+
+
+class Service:
+    """Describe, search, plan, read and write one lake; every method is thread-safe.
+
+    Parameters
+    ----------
+    lake
+        The lake, opened.
+    cache
+        Folder for the index; None keeps the index in memory.
+    limits
+        What one request may use.
+    roots
+        ``file://`` URIs of folders in which clients may register files.
+    secret
+        Key that signs tickets; None makes a random one.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        *,
+        cache: Path | None = None,
+        limits: Limits | None = None,
+        roots: Sequence[str] = (),
+        secret: bytes | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.lake = lake
+        self.catalog = Catalog.open(
+            lake,
+            cache,
+            memory_limit_mb=self.limits.index_memory_mb,
+            threads=self.limits.threads,
+        )
+        self.nodes = Nodes(self.catalog, lake.objects)
+        self.committer = Committer(lake, self.nodes)
+        self.reader = Reader(lake.objects, FileReader(), self.limits)
+        self.writer = Writer(lake.objects, self.nodes, self.committer, roots)
+        self.signer = Signer(secret)
+        self._snapshot_lock = threading.Lock()
+        self._snapshot_at = self.catalog.version
+        self._snapshot_thread: threading.Thread | None = None
+
+    @classmethod
+    def open(
+        cls,
+        uri: str,
+        *,
+        create: bool = False,
+        cache: Path | None = None,
+        limits: Limits | None = None,
+        roots: Sequence[str] = (),
+    ) -> Self:
+        """Open the lake at a path or URI, and its index.
+
+        Raises
+        ------
+        InvalidRequestError
+            ``not-a-lake`` (unless ``create``), ``newer-lake``.
+        """
+        try:
+            lake = Lake.open(uri)
+        except InvalidRequestError as error:
+            if not create or error.kind is not ErrorKind.NOT_A_LAKE:
+                raise
+            lake = Lake.create(uri)
+        return cls(lake, cache=cache, limits=limits, roots=roots)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish what is under way and let go of the index."""
+        self.committer.close()
+        if self._snapshot_thread is not None:
+            self._snapshot_thread.join()
+        self.catalog.close()
+
+    def refresh(self) -> int:
+        """Apply what other servers committed; returns the log version that answers now show."""
+        return self.committer.follow()
+
+    def describe(self, path: str, *, as_of: int | None = None) -> Node:
+        """Return the node at a path: an entry, a node inside a file, or a column of a table.
+
+        Parameters
+        ----------
+        as_of
+            Log version to look at; None for the present.
+
+        Raises
+        ------
+        NotFoundError
+            ``node-not-found``, ``version-not-found``.
+        """
+        self.refresh()
+        return self.nodes.describe(path, self._at(as_of))
+
+    def children_count(self, node: Node) -> int | None:
+        """Return how many children a container has; None for what is not a container."""
+        if not isinstance(node.structure, ContainerStructure):
+            return None
+        inside = self.nodes.locate(node)
+        if inside is not None:
+            entry, inner = inside
+            tree = self.nodes.tree(entry)
+            return len(tree.children.get(inner, ())) if tree else 0
+        return self.catalog.count_children([node.path]).get(node.path, 0)
+
+    def children_counts(self, nodes: Sequence[Node]) -> list[int | None]:
+        """Return `children_count` of each node, with one question to the index."""
+        plain = {
+            node.path
+            for node in nodes
+            if isinstance(node.structure, ContainerStructure) and self.nodes.locate(node) is None
+        }
+        counted = self.catalog.count_children(list(plain)) if plain else {}
+        return [
+            counted.get(node.path, 0) if node.path in plain else self.children_count(node)
+            for node in nodes
+        ]
+
+    def search(self, search: Search) -> Listing:
+        """Return a page of the nodes below ``search.under`` that match.
+
+        Raises
+        ------
+        InvalidRequestError
+            ``bad-query``, ``bad-sort``, ``bad-cursor``.
+        NotFoundError
+            ``node-not-found``: no such container.
+        """
+        container = self.describe(search.under, as_of=search.as_of)
+        query = self.query(search.query)
+        inside = self.nodes.locate(container)
+        if inside is not None:
+            entry, inner = inside
+            tree = self.nodes.tree(entry)
+            return list_inside(entry, tree, inner, query, search) if tree else Listing()
+        catalog = self._at(search.as_of) or self.catalog
+        found = catalog.search(
+            container.path, query, sort=search.sort, page=search.page, deep=search.deep
+        )
+        count = None
+        if search.count:
+            count = catalog.count(container.path, query, deep=search.deep)
+        return Listing(nodes=found.nodes, cursor=found.cursor, count=count)
+
+    def names(self, search: Search) -> list[str]:
+        """Return the names (last segments) of a page of nodes, cheaper than the nodes."""
+        container = self.describe(search.under, as_of=search.as_of)
+        if self.nodes.locate(container) is not None:
+            return [node.name for node in self.search(search).nodes]
+        catalog = self._at(search.as_of) or self.catalog
+        return catalog.names(
+            container.path, self.query(search.query), sort=search.sort, page=search.page
+        )
+
+    def count(self, search: Search) -> int:
+        """Return how many nodes match, over all pages."""
+        container = self.describe(search.under, as_of=search.as_of)
+        query = self.query(search.query)
+        inside = self.nodes.locate(container)
+        if inside is not None:
+            whole = Search(
+                under=search.under,
+                query=query,
+                deep=search.deep,
+                count=True,
+                page=Page(limit=0),
+            )
+            return self.search(whole).count or 0
+        catalog = self._at(search.as_of) or self.catalog
+        return catalog.count(container.path, query, deep=search.deep)
+
+    def distinct(
+        self,
+        search: Search,
+        keys: Sequence[str],
+        *,
+        families: bool = False,
+        specs: bool = False,
+        counts: bool = False,
+    ) -> Distinct:
+        """Return the different values of metadata keys, families and specs below a container."""
+        container = self.describe(search.under, as_of=search.as_of)
+        catalog = self._at(search.as_of) or self.catalog
+        return catalog.distinct(
+            container.path,
+            self.query(search.query),
+            keys,
+            families=families,
+            specs=specs,
+            counts=counts,
+            deep=search.deep,
+        )
+
+    def query(self, query: str | Query | None) -> Query:
+        """Return a query as a tree, whichever way it was asked."""
+        if query is None:
+            return EVERYTHING
+        return parse_query(query) if isinstance(query, str) else query
+
+    def selection(self, node: Node, text: str | None) -> Selection:
+        """Return the selection that a text means for this array."""
+        return parse_selection(text, self.reader.structure(node).shape)
+
+    def plan(self, node: Node, selection: Selection) -> Plan:
+        """Return what a read costs and how it can be split; touches no data."""
+        return self.reader.plan(node, selection)
+
+    def tickets(self, request: ReadRequest, principal: str) -> tuple[Node, list[bytes], int]:
+        """Plan a read: the node, one signed ticket per endpoint, and the rows in all."""
+        node = self.describe(request.path, as_of=request.as_of)
+        parts: tuple[tuple[int, int] | None, ...] = (None,)
+        rows = -1
+        if isinstance(request, ReadArray):
+            plan = self.plan(node, self.selection(node, request.selection))
+            rows = plan.rows
+            if len(plan.parts) > 1:
+                parts = plan.parts
+        elif isinstance(request, ReadTable):
+            self.reader.table(node)
+        expires = self.signer.expiry(self.limits.ticket_s)
+        signed = [
+            self.signer.ticket(
+                Ticket(
+                    request=request,
+                    id=node.id,
+                    version=node.version,
+                    expires=expires,
+                    principal=principal,
+                    rows=part,
+                )
+            )
+            for part in parts
+        ]
+        return node, signed, rows
+
+    def read_array(self, node: Node, selection: Selection) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield the selected elements in C order in bounded blocks; see `Reader.read_array`."""
+        return self.reader.read_array(node, selection)
+
+    def read_array_whole(self, node: Node, selection: Selection) -> np.ndarray[Any, Any]:
+        """Return the selected elements as one array."""
+        return self.reader.read_array_whole(node, selection)
+
+    def read_encoded(self, node: Node, selection: Selection) -> Iterator[EncodedChunk]:
+        """Yield the stored chunks that a selection touches."""
+        return self.reader.read_encoded(node, selection)
+
+    def read_table(
+        self,
+        node: Node,
+        *,
+        columns: Sequence[str] | None = None,
+        where: str | Query | None = None,
+        limit: int | None = None,
+        partition: int | None = None,
+    ) -> pa.RecordBatchReader:
+        """Return a reader of the rows that match, projected."""
+        return self.reader.read_table(
+            node,
+            columns=None if columns is None else tuple(columns),
+            where=None if where is None else self.query(where),
+            limit=limit,
+            partition=partition,
+        )
+
+    def commit(
+        self,
+        mutations: Sequence[Mutation],
+        *,
+        key: str | None = None,
+        principal: str | None = None,
+        trusted: bool = False,
+    ) -> tuple[Applied, ...]:
+        """Make mutations visible together; see `Writer.commit`."""
+        applied = self.writer.commit(mutations, key=key, principal=principal, trusted=trusted)
+        self._snapshot_when_long()
+        return applied
+
+    def answer(self, key: str | None) -> tuple[Applied, ...] | None:
+        """Return what a request with this idempotency key was answered; None where it is new.
+
+        Asked before an upload: a client that repeats one gets its answer without sending
+        the data a second time into the lake.
+        """
+        if key is None:
+            return None
+        self.refresh()
+        version = self.nodes.answered_in(key)
+        commit = self.lake.log.read(version) if version is not None else None
+        if commit is None:
+            return None
+        asked = [number for number, request in enumerate(commit.requests) if request.key == key]
+        return tuple(applied for applied in commit.applied if applied.request in asked)
+
+    def write_array(
+        self,
+        draft: Draft,
+        rows: Iterable[np.ndarray[Any, Any]],
+        *,
+        key: str | None = None,
+        principal: str | None = None,
+    ) -> Applied:
+        """Write an array and make it visible."""
+        create = self.writer.array(draft, rows)
+        return self.commit([create], key=key, principal=principal, trusted=True)[-1]
+
+    def write_table(
+        self,
+        draft: Draft,
+        reader: pa.RecordBatchReader,
+        *,
+        key: str | None = None,
+        principal: str | None = None,
+    ) -> Applied:
+        """Write a table (or sparse, awkward, ragged data in Arrow form) and make it visible."""
+        create = self.writer.table(draft, reader)
+        return self.commit([create], key=key, principal=principal, trusted=True)[-1]
+
+    def create_empty(
+        self, draft: Draft, *, key: str | None = None, principal: str | None = None
+    ) -> Applied:
+        """Create a node whose data is written later; an array reads as zeros until then."""
+        create = self.writer.empty(draft)
+        return self.commit([create], key=key, principal=principal, trusted=True)[-1]
+
+    def stage(self, mutation: Create | Append) -> bytes:
+        """Return a receipt for data that is written but not committed."""
+        expires = self.signer.expiry(self.limits.ticket_s)
+        return self.signer.receipt(Receipt(mutation=mutation, expires=expires))
+
+    def redeem(self, receipts: Sequence[bytes]) -> list[Mutation]:
+        """Return the mutations that receipts stand for."""
+        return [self.signer.open_receipt(receipt).mutation for receipt in receipts]
+
+    def _at(self, as_of: int | None) -> Catalog | None:
+        if as_of is None or as_of == self.catalog.version:
+            return None
+        return self.catalog.as_of(as_of)
+
+    def _snapshot_when_long(self) -> None:
+        version = self.catalog.version
+        if version - self._snapshot_at < self.limits.snapshot_commits:
+            return
+        if not self._snapshot_lock.acquire(blocking=False):
+            return
+        self._snapshot_at = version
+        self._snapshot_thread = threading.Thread(
+            target=self._write_snapshot, name="snapshot", daemon=True
+        )
+        self._snapshot_thread.start()
+
+    def _write_snapshot(self) -> None:
+        try:
+            self.catalog.write_snapshot()
+        except Exception:
+            logger.exception("a snapshot could not be written; the log has all of it")
+        finally:
+            self._snapshot_lock.release()

@@ -1,0 +1,91 @@
+"""Tickets and receipts: documents that leave the server signed and come back unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from schemas.commit import Append, Create
+from schemas.errors import AccessError, ErrorKind, InvalidRequestError
+from schemas.ticket import Ticket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_DIGEST = hashlib.sha256
+_SIZE = _DIGEST().digest_size
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """Data that was written and waits for a commit to make it visible."""
+
+    mutation: Create | Append
+    expires: float
+
+
+class Signer:
+    """Signs with one key; what another key signed, or what was changed, is refused.
+
+    Parameters
+    ----------
+    key
+        Shared by all servers that accept each other's tickets; None makes a random one.
+    clock
+        Seconds since 1970.
+    """
+
+    def __init__(self, key: bytes | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._key = key or secrets.token_bytes(32)
+        self._clock = clock
+        self._tickets: msgspec.msgpack.Decoder[Ticket] = msgspec.msgpack.Decoder(Ticket)
+        self._receipts: msgspec.msgpack.Decoder[Receipt] = msgspec.msgpack.Decoder(Receipt)
+
+    def expiry(self, seconds: float) -> float:
+        """Return the time so many seconds from now."""
+        return self._clock() + seconds
+
+    def ticket(self, ticket: Ticket) -> bytes:
+        """Return the signed form of a ticket."""
+        return self._sign(b"t", msgspec.msgpack.encode(ticket))
+
+    def receipt(self, receipt: Receipt) -> bytes:
+        """Return the signed form of a receipt."""
+        return self._sign(b"r", msgspec.msgpack.encode(receipt))
+
+    def open_ticket(self, signed: bytes) -> Ticket:
+        """Return a ticket that this server, or one with the same key, has signed.
+
+        Raises
+        ------
+        InvalidRequestError
+            ``bad-ticket``: not signed with our key, or changed since.
+        AccessError
+            ``ticket-expired``.
+        """
+        what = "ticket; ask for the flight info again"
+        ticket: Ticket = self._open(b"t", signed, self._tickets, what)
+        return ticket
+
+    def open_receipt(self, signed: bytes) -> Receipt:
+        """Return a receipt; raises as `open_ticket` does."""
+        receipt: Receipt = self._open(b"r", signed, self._receipts, "receipt; write the data again")
+        return receipt
+
+    def _sign(self, purpose: bytes, payload: bytes) -> bytes:
+        body = purpose + payload
+        return hmac.digest(self._key, body, _DIGEST) + body
+
+    def _open(self, purpose: bytes, signed: bytes, decoder: Any, what: str) -> Any:
+        digest, body = signed[:_SIZE], signed[_SIZE:]
+        expected = hmac.digest(self._key, body, _DIGEST)
+        if body[:1] != purpose or not hmac.compare_digest(digest, expected):
+            raise InvalidRequestError(ErrorKind.BAD_TICKET, f"this server did not sign this {what}")
+        document = decoder.decode(body[1:])
+        if document.expires < self._clock():
+            raise AccessError(ErrorKind.TICKET_EXPIRED, f"expired {what}")
+        return document
