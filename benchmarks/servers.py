@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmarks.timing import Values
 
 LAKESERVICE = (sys.executable, "-m", "lakeservice")
-KEY = "a-key-for-this-run-only"
+KEY = "akeyforthisrunonly"
 
 
 @dataclass
