@@ -53,10 +53,11 @@ class OpenFiles:
 
     def __init__(self, source: Source) -> None:
         self.assets: list[Asset] = []
-        self._open: dict[Path, OpenFile | str] = {}
+        self._open: dict[Path, OpenFile | BrokenError] = {}
         self._numbers: dict[Path, int] = {}
         self._handles: list[h5f.FileID] = []
         self.main = self._opened(source)
+        self._open[source.path.resolve()] = self.main
 
     def follow(self, name: bytes, base: OpenFile) -> OpenFile:
         """Open the HDF5 file that ``base`` calls by this name.
@@ -70,8 +71,6 @@ class OpenFiles:
             Not there, not a regular file, or no HDF5 file.
         """
         source = self._beside(name, base)
-        if source.path == base.source.path:
-            return base
         known = self._open.get(source.path)
         if known is None:
             if len(self._open) >= MOST_FILES:
@@ -79,10 +78,10 @@ class OpenFiles:
             try:
                 known = self._opened(source)
             except BrokenError as broken:
-                known = f"file {source.name!r}: {broken}"
+                known = BrokenError(f"file {source.name!r}: {broken}")
             self._open[source.path] = known
-        if isinstance(known, str):
-            raise BrokenError(known)
+        if isinstance(known, BrokenError):
+            raise known
         return known
 
     def raw(self, name: bytes, base: OpenFile) -> Asset:
@@ -105,15 +104,20 @@ class OpenFiles:
 
     def _beside(self, name: bytes, base: OpenFile) -> Source:
         called = os.fsdecode(name)
+        bare = os.path.basename(called)
         folder = base.source.path.parent
-        for path in (folder / called, folder / os.path.basename(called)):
+        places = [folder / called, folder / bare]
+        if base.source.path.is_symlink():
+            folder = base.source.path.resolve().parent
+            places += [folder / called, folder / bare]
+        for path in dict.fromkeys(places):
             try:
                 found = Source.of(path.resolve())
             except (InvalidRequestError, RuntimeError):
                 continue
             if not found.is_directory:
                 return found
-        raise BrokenError(f"file {os.path.basename(called)!r} is not there")
+        raise BrokenError(f"file {bare!r} is not there")
 
     def _number(self, source: Source) -> int:
         number = self._numbers.get(source.path)

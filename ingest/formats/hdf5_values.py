@@ -6,13 +6,15 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from h5py import h5a, h5d, h5i, h5r, h5s, h5t
+from h5py import h5a, h5d, h5r, h5s, h5t
 
+from ingest.formats.hdf5_types import element_of
 from ingest.metadata import LONGEST_LIST, TooLong, json_value, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from h5py import h5i
     from numpy.typing import NDArray
 
     from ingest.formats.hdf5_types import Element
@@ -97,8 +99,8 @@ def load_plugins() -> None:
     import hdf5plugin  # noqa: F401 - 80 ms, registers on import; few files need it
 
 
-def attribute_value(holder: h5i.ObjectID, name: bytes, element_of: Any) -> Any:
-    """Return the value of an attribute as JSON.
+def attribute_value(holder: h5i.ObjectID, name: bytes) -> Any:
+    """Return the value of an attribute as JSON; None for one without a value.
 
     Raises
     ------
@@ -111,27 +113,35 @@ def attribute_value(holder: h5i.ObjectID, name: bytes, element_of: Any) -> Any:
         return None
     element = element_of(attribute.get_type())
     shape = space.get_simple_extent_dims()
-    return json_of(attribute, element, shape)
+    if math.prod(shape) * math.prod(element.inner) > LONGEST_LIST or element.form == "unknown":
+        raise TooLong
+    return json_of(read_elements(attribute, element, shape), element, holder)
 
 
-def json_of(holder: h5d.DatasetID | h5a.AttrID, element: Element, shape: tuple[int, ...]) -> Any:
-    """Return a few elements as JSON; one element on its own is not a list.
+def json_of(values: NDArray[Any], element: Element, holder: h5i.ObjectID) -> Any:
+    """Return elements as JSON; one on its own is not a list.
+
+    Parameters
+    ----------
+    values
+        As `read_elements` returns them.
+    element
+        What one element is.
+    holder
+        Any object of the file, for references.
 
     Raises
     ------
     TooLong
-        More elements than metadata holds.
+        More than metadata holds.
     """
-    if math.prod(shape) * math.prod(element.inner) > LONGEST_LIST or element.form == "unknown":
+    if values.size > LONGEST_LIST:
         raise TooLong
-    values = read_elements(holder, element, shape)
     if element.enum:
         names = {number: name for name, number in element.enum.items()}
         return _plain([names.get(int(one), int(one)) for one in values.flat], values.shape)
-    if values.dtype.hasobject:
+    if values.dtype.hasobject or values.dtype.names is not None:
         return _plain([loose_value(one, holder) for one in values.flat], values.shape)
-    if values.dtype.names is not None:
-        return _plain([_record(one) for one in values.flat], values.shape)
     return _plain([json_value(one) for one in values.flat], values.shape)
 
 
@@ -141,13 +151,6 @@ def _plain(values: list[Any], shape: tuple[int, ...]) -> Any:
     for length in shape[:0:-1]:
         values = [values[at : at + length] for at in range(0, len(values), length)]
     return values
-
-
-def _record(value: Any) -> Any:
-    names = value.dtype.names
-    if names is None:
-        return json_value(value)
-    return {name: _record(value[name]) for name in names}
 
 
 def loose_value(value: Any, holder: h5i.ObjectID) -> Any:
