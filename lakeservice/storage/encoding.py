@@ -56,7 +56,11 @@ def decode_commit(payload: bytes, version: int) -> Commit:
     try:
         plain = payload
         if payload.startswith(_ZSTD_MAGIC):
-            plain = zstandard.ZstdDecompressor().decompress(payload)
+            # Piece by piece: the length that a damaged frame claims may be beyond all memory.
+            frame = zstandard.ZstdDecompressor().decompressobj()
+            plain = frame.decompress(payload)
+            if not frame.eof or frame.unused_data:
+                raise _corrupt(version, "it is cut or has bytes too many")
         checked = plain[_CHECKED_FROM:]
         if plain[:_CHECKED_FROM] != _PREFIX + b"%08x" % zlib.crc32(checked) + _SUFFIX:
             raise _corrupt(version, "its checksum does not match")

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import secrets
+import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _MAX_BUFFERS = 512
 """Most buffers in one writev; Linux allows 1024."""
@@ -34,17 +36,17 @@ class LocalStore:
     def get(self, name: str) -> bytes | None:
         """Return a whole object, or None."""
         try:
-            with _errors(), open(self._path(name), "rb", buffering=0) as file:
+            with _errors(_ABSENT), open(self._path(name), "rb", buffering=0) as file:
                 return file.readall()
-        except FileNotFoundError:
+        except _ABSENT:
             return None
 
     def get_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[Any] | None:
         """Return ranges of an object, short where it ends early, or None."""
         try:
-            with _errors(), _opened(self._path(name), os.O_RDONLY) as file:
+            with _errors(_ABSENT), _opened(self._path(name), os.O_RDONLY) as file:
                 return [_read(file, offset, length) for offset, length in ranges]
-        except FileNotFoundError:
+        except _ABSENT:
             return None
 
     def put(self, name: str, payload: Sequence[Any], *, durable: bool) -> None:
@@ -105,7 +107,7 @@ class LocalStore:
         with _errors():
             for name in names:
                 path = self._path(name)
-                with suppress(FileNotFoundError, NotADirectoryError):
+                with suppress(*_ABSENT):
                     os.unlink(path)
                     folders.add(os.path.dirname(path))
             for folder in sorted(folders, key=len, reverse=True):
@@ -114,9 +116,9 @@ class LocalStore:
     def open_input(self, name: str) -> Any:
         """Open an object for random access, or None."""
         try:
-            with _errors():
+            with _errors(_ABSENT):
                 return pa.OSFile(self._path(name), "rb")
-        except FileNotFoundError:
+        except _ABSENT:
             return None
 
     def open_output(self, name: str) -> LocalOutput:
@@ -129,10 +131,11 @@ class LocalStore:
 
     def _stat(self, name: str) -> os.stat_result | None:
         try:
-            with _errors():
-                return os.stat(self._path(name))
-        except (FileNotFoundError, NotADirectoryError):
+            with _errors(_ABSENT):
+                found = os.stat(self._path(name))
+        except _ABSENT:
             return None
+        return found if stat.S_ISREG(found.st_mode) else None
 
     def temporary(self) -> str:
         """Return a fresh path for a file that is being written."""
@@ -206,7 +209,7 @@ class LocalStore:
                     (f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name, entry)
                     for entry in found
                 ]
-        except (FileNotFoundError, NotADirectoryError):
+        except _ABSENT:
             return
         # A folder sorts by its name and the slash, as the full names below it do.
         entries.sort(key=lambda pair: pair[0])
@@ -258,13 +261,13 @@ class _GuardedFile(io.FileIO):
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
-    """Turn what the operating system refuses into `UnavailableError`, but not absence."""
+def _errors(expected: tuple[type[OSError], ...] = ()) -> Iterator[None]:
+    """Turn what the operating system refuses into `UnavailableError`, but for what is expected."""
     try:
         yield
-    except (FileNotFoundError, FileExistsError, NotADirectoryError, LakeError):
-        raise
     except OSError as error:
+        if isinstance(error, (*expected, LakeError)):
+            raise
         if error.errno in _FULL:
             raise UnavailableError(
                 ErrorKind.STORE_FULL,

@@ -207,8 +207,7 @@ class Objects:
 
 
 def _checked(name: str) -> str:
-    if not name or name[0] == "/" or ".." in name or "//" in name or "\0" in name:
-        segments = name.split("/")
-        if not all(segments) or ".." in segments or "\0" in name:
-            raise InvalidRequestError(ErrorKind.BAD_PATH, f"{name!r} is no name of an object")
+    segments = name.split("/")
+    if "" in segments or ".." in segments or "." in segments or "\0" in name:
+        raise InvalidRequestError(ErrorKind.BAD_PATH, f"{name!r} is no name of an object")
     return name

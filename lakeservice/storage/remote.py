@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+from bisect import bisect_right
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import obstore
 import pyarrow as pa
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _DELETE_AT_ONCE = 1000
 """S3 takes at most so many names in one request."""
 _PAGE = 1000
+_NEAR_BYTES = 1 << 20
+"""Ranges nearer to each other than this are fetched in one request."""
 _memories: dict[str, MemoryStore] = {}
 
 
@@ -40,7 +43,7 @@ class RemoteStore:
         self._store = store
 
     @classmethod
-    def open(cls, uri: str) -> RemoteStore:
+    def open(cls, uri: str) -> Self:
         """Open a store by its URL; ``memory://name`` is one store for the whole process."""
         scheme, _, rest = uri.partition("://")
         if scheme == "memory":
@@ -71,17 +74,20 @@ class RemoteStore:
 
     def get_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[Any] | None:
         """Return ranges of an object, short where it ends early, or None."""
-        starts, lengths = zip(*ranges, strict=True)
+        spans = _spans(ranges)
+        starts, ends = zip(*spans, strict=True) if spans else ((), ())
         try:
-            found = obstore.get_ranges(self._store, name, starts=starts, lengths=lengths)
+            # obstore's own coalescing panics on a range beyond the end.
+            found = obstore.get_ranges(self._store, name, starts=starts, ends=ends, coalesce=0)
         except FileNotFoundError:
             return None
         except exceptions.BaseError as error:
             size = self.size(name)
-            if size is not None and any(start + length > size for start, length in ranges):
+            if size is not None and ends[-1] > size:
                 return [b""] * len(ranges)
             raise _unavailable(error) from error
-        return [memoryview(buffer) for buffer in found]
+        views = [memoryview(buffer) for buffer in found]
+        return [_cut(starts, views, offset, length) for offset, length in ranges]
 
     def put(self, name: str, payload: Sequence[Any], *, durable: bool) -> None:
         """Write or replace an object."""
@@ -245,6 +251,27 @@ class _Ranges(io.RawIOBase):
 
     def seekable(self) -> bool:
         return True
+
+
+def _spans(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return start and end of what to ask for: not empty, sorted, near ones in one."""
+    spans: list[tuple[int, int]] = []
+    for start, length in sorted(ranges):
+        end = start + length
+        if spans and start - spans[-1][1] <= _NEAR_BYTES:
+            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+        elif length:
+            spans.append((start, end))
+    return spans
+
+
+def _cut(starts: Sequence[int], views: Sequence[Any], offset: int, length: int) -> Any:
+    """Return a range out of the spans that were fetched; short where its span is."""
+    if not length:
+        return b""
+    number = bisect_right(starts, offset) - 1
+    first = offset - starts[number]
+    return views[number][first : first + length]
 
 
 def _unavailable(error: exceptions.BaseError) -> UnavailableError:
