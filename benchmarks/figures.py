@@ -180,7 +180,7 @@ def _creates(us: Found, them: Found) -> list[Figure | None]:
         ]
     lines.append(
         _figure(
-            f"{count:,} entries in one transaction",
+            f"{count:,} entries created in bulk",
             "s",
             us.get("bulk_create", "seconds"),
             target=Target("at most", 15),
