@@ -10,6 +10,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+import pyarrow as pa
+
 from lakeservice.codecs.extent import OpenFile
 from lakeservice.codecs.steps import DecodeError
 from schemas.errors import CorruptError, ErrorKind
@@ -79,6 +81,14 @@ class FileReader:
         if length is None:
             length = max(0, file.size - offset)
         return FileExtent(file, offset, length)
+
+    def open_input(self, asset: Asset) -> pa.NativeFile:
+        """Return a file open for pyarrow; errors as in `read`."""
+        self._checked(asset)
+        try:
+            return pa.OSFile(self._path(asset.data_uri), "rb")
+        except OSError:
+            raise _missing(asset.data_uri) from None
 
     def close(self) -> None:
         """Forget the files; each is closed when nobody reads it any more."""

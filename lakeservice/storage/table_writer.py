@@ -1,0 +1,137 @@
+"""Writing tables: record batches in, one Parquet object out, row group by row group."""
+
+from __future__ import annotations
+
+import io
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.chunks import Part, TableStorage
+from schemas.errors import ErrorKind, InvalidRequestError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from lakeservice.storage.objects import Objects
+
+GROUP_ROWS = 122_880
+"""Most rows of a row group."""
+GROUP_BYTES = 16 << 20
+"""Size in memory at which a row group is written, whatever its rows."""
+
+
+class TableWriter:
+    """Writes one table as one object; as a context manager it leaves nothing after an error.
+
+    Parameters
+    ----------
+    objects
+        The lake's objects.
+    name
+        Object name, ``data/<id>/<part>.parquet``.
+    schema
+        Columns of every batch. A type that Parquet cannot hold (unions) makes
+        it an Arrow file instead.
+    """
+
+    def __init__(self, objects: Objects, name: str, schema: pa.Schema) -> None:
+        self.schema = schema
+        self._objects = objects
+        self._name = name
+        self._parquet = _parquet_holds(schema)
+        self._stack = ExitStack()
+        self._file = self._stack.enter_context(objects.open_output(name))
+        self._sink: Any = self._stack.enter_context(self._open())
+        self._held: list[pa.RecordBatch] = []
+        self._held_rows = 0
+        self._held_bytes = 0
+        self.rows = 0
+        """Rows written so far."""
+
+    def _open(self) -> Any:
+        if self._parquet:
+            return pq.ParquetWriter(self._file, self.schema, compression="zstd")
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        return pa.ipc.new_file(self._file, self.schema, options=options)
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._stack.__exit__(kind, error, trace)
+        else:
+            self._stack.close()
+
+    def write(self, batch: pa.RecordBatch | pa.Table) -> None:
+        """Add rows.
+
+        Raises
+        ------
+        InvalidRequestError
+            ``bad-body``: other columns or types than the table's.
+        """
+        if not batch.schema.equals(self.schema):
+            batch = self._as_declared(batch)
+        for part in batch.to_batches() if isinstance(batch, pa.Table) else [batch]:
+            for start in range(0, part.num_rows, GROUP_ROWS):
+                self._add(part.slice(start, GROUP_ROWS))
+
+    def _as_declared(self, batch: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
+        if batch.schema.names == self.schema.names and batch.schema.types == self.schema.types:
+            return batch.cast(self.schema)
+        given = ", ".join(f"{field.name}: {field.type}" for field in batch.schema)
+        wanted = ", ".join(f"{field.name}: {field.type}" for field in self.schema)
+        raise InvalidRequestError(
+            ErrorKind.BAD_BODY, f"rows with columns ({given}) for a table with ({wanted})"
+        )
+
+    def _add(self, batch: pa.RecordBatch) -> None:
+        if self._held_rows + batch.num_rows > GROUP_ROWS:
+            self._flush()
+        self._held.append(batch)
+        self._held_rows += batch.num_rows
+        self._held_bytes += batch.nbytes
+        if self._held_rows >= GROUP_ROWS or self._held_bytes >= GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._held_rows:
+            return
+        group = pa.Table.from_batches(self._held, self.schema).combine_chunks()
+        if self._parquet:
+            self._sink.write_table(group, row_group_size=GROUP_ROWS)
+        else:
+            self._sink.write_table(group)
+        self.rows += group.num_rows
+        self._held, self._held_rows, self._held_bytes = [], 0, 0
+
+    def finish(self) -> tuple[TableStorage, int]:
+        """Make the table durable; return where it lies, and its number of rows."""
+        self._flush()
+        self._stack.close()
+        part = Part(
+            name=self._name,
+            length=self.rows,
+            size_bytes=self._objects.size(self._name),
+            complete=True,
+        )
+        return TableStorage(
+            format="parquet" if self._parquet else "arrow", parts=(part,)
+        ), self.rows
+
+
+def _parquet_holds(schema: pa.Schema) -> bool:
+    try:
+        with pq.ParquetWriter(io.BytesIO(), schema):
+            return True
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        return False
