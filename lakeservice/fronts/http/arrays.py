@@ -1,0 +1,244 @@
+"""Routes of array data: read and write, whole, in slices, in blocks."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+
+from lakeservice.fronts.http.array_forms import ARRAY_FORMS
+from lakeservice.fronts.http.call import Reply, media_type_of
+from lakeservice.fronts.http.documents import document
+from lakeservice.fronts.http.etags import entity_tag
+from lakeservice.fronts.http.negotiation import chosen
+from lakeservice.fronts.http.structures import packed
+from schemas.errors import ErrorKind, InvalidRequestError
+from schemas.selection import Axis, Selection, parse_selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lakeservice.fronts.http.call import Call
+    from schemas.entry import Node
+    from schemas.structures import ArrayStructure
+
+OCTETS = "application/octet-stream"
+ROWS_BYTES = 4 << 20
+"""Uploaded rows are handed on in blocks of about this size."""
+
+
+def full(call: Call) -> Reply:
+    """Return an array, or the slice of it that is asked for."""
+    node = call.service.describe(call.path, as_of=call.as_of)
+    return _reply(call, node, call.service.selection(node, call.params.get("slice")))
+
+
+def block(call: Call) -> Reply:
+    """Return one chunk of an array, or a slice of that chunk."""
+    node = call.service.describe(call.path, as_of=call.as_of)
+    origin, shape = block_bounds(array_structure(call, node), call.params.get("block"))
+    inside = parse_selection(call.params.get("slice"), shape)
+    selection = Selection(
+        tuple(
+            Axis(start + axis.start, axis.count, axis.step, axis.drop)
+            for start, axis in zip(origin, inside.axes, strict=True)
+        )
+    )
+    return _reply(call, node, selection)
+
+
+def _reply(call: Call, node: Node, selection: Selection) -> Reply:
+    structure = array_structure(call, node)
+    _check_expected(call.params.get("expected_shape"), selection.shape)
+    form = chosen(ARRAY_FORMS, call.params, call.headers)
+    dtype = packed(structure.data_type).to_numpy()
+    form.check(selection.shape, dtype)
+    tag = entity_tag(node.id, node.revision, node.version, selection.to_text(), form.media_type)
+    call.unless_known(tag)
+    blocks = call.service.read_array(node, selection)
+    if dtype != structure.dtype:
+        blocks = (piece.astype(dtype) for piece in blocks)
+    reply = Reply(
+        form.write(blocks, selection.shape, dtype),
+        form.sent_as,
+        length=form.size(selection.shape, dtype),
+    )
+    return with_file_name(call, reply).tagged(tag)
+
+
+def put_full(call: Call) -> Reply:
+    """Write all elements of an array that exists."""
+    node = call.service.describe(call.path)
+    structure = array_structure(call, node)
+    _check_upload(call, structure.size_bytes, structure.shape, structure)
+    rows = uploaded_rows(call, structure)
+    update = call.service.writer.replace_array(node, rows)
+    call.service.commit(
+        [update], key=call.idempotency_key, principal=call.principal.name, trusted=True
+    )
+    return document(call, None)
+
+
+def put_block(call: Call) -> Reply:
+    """Write one chunk of an array that exists."""
+    node = call.service.describe(call.path)
+    structure = array_structure(call, node)
+    if call.params.get("slice"):
+        raise InvalidRequestError(
+            ErrorKind.BAD_REQUEST, "a chunk is written whole; leave slice out and send all of it"
+        )
+    position = block_position(structure, call.params.get("block"))
+    _, shape = block_bounds(structure, call.params.get("block"))
+    size = math.prod(shape) * structure.data_type.itemsize
+    _check_upload(call, size, shape, structure)
+    payload = call.body.whole(size)
+    if len(payload) != size:
+        raise _wrong_size(size, len(payload), shape, structure)
+    elements = np.frombuffer(payload, structure.dtype).reshape(shape)
+    update = call.service.writer.block(node, position, elements)
+    call.service.commit(
+        [update], key=call.idempotency_key, principal=call.principal.name, trusted=True
+    )
+    return document(call, None)
+
+
+def array_structure(call: Call, node: Node) -> ArrayStructure:
+    """Return the structure of a node that must be an array.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``wrong-family``.
+    """
+    return call.service.reader.structure(node)
+
+
+def block_position(structure: ArrayStructure, text: str | None) -> tuple[int, ...]:
+    """Return which chunk ``block=0,3`` names.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``bad-slice``: not one integer an axis, or out of range.
+    """
+    return tuple(axis.start for axis in _blocks(structure, text))
+
+
+def block_bounds(
+    structure: ArrayStructure, text: str | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the first element and the shape of the chunk, or the chunks side by side, named.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``bad-slice``: another number of axes, out of range, or with a step.
+    """
+    origin, shape = [], []
+    for axis, length, sizes in zip(
+        _blocks(structure, text), structure.shape, structure.chunks, strict=True
+    ):
+        if isinstance(sizes, int):
+            start = min(axis.start * sizes, length)
+            stop = min((axis.start + axis.count) * sizes, length)
+        else:
+            start = sum(sizes[: axis.start])
+            stop = start + sum(sizes[axis.start : axis.start + axis.count])
+        origin.append(start)
+        shape.append(stop - start)
+    return tuple(origin), tuple(shape)
+
+
+def _blocks(structure: ArrayStructure, text: str | None) -> Sequence[Axis]:
+    counts = tuple(
+        len(sizes) if isinstance(sizes, tuple) else max(1, -(-length // sizes))
+        for length, sizes in zip(structure.shape, structure.chunks, strict=True)
+    )
+    given = (text or "").strip()
+    if len([part for part in given.split(",") if part.strip()]) != len(counts):
+        raise InvalidRequestError(
+            ErrorKind.BAD_SLICE,
+            f"block={given[:80]!r}; write {len(counts)} integers with commas between, "
+            f"below {counts}",
+        )
+    axes = parse_selection(given, counts).axes
+    if any(axis.step != 1 for axis in axes):
+        raise InvalidRequestError(ErrorKind.BAD_SLICE, "block takes integers and start:stop")
+    return axes
+
+
+def uploaded_rows(call: Call, structure: ArrayStructure) -> Iterator[np.ndarray[Any, Any]]:
+    """Yield the rows that a client sends as raw bytes; it must send as many as there are.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``bad-body``: too many or too few bytes.
+    """
+    size, dtype = structure.size_bytes, structure.dtype
+    trailing = structure.shape[1:]
+    row = math.prod(trailing) * dtype.itemsize
+    step = max(row, ROWS_BYTES // row * row) if row else 0
+    held, seen = bytearray(), 0
+    if not size:
+        yield np.empty(structure.shape, dtype)
+    for piece in call.body.pieces():
+        seen += len(piece)
+        if seen > size:
+            raise _wrong_size(size, seen, structure.shape, structure)
+        held += piece
+        if step and len(held) >= step:
+            cut = len(held) // row * row
+            yield np.frombuffer(bytes(held[:cut]), dtype).reshape(-1, *trailing)
+            held = held[cut:]
+    if seen != size:
+        raise _wrong_size(size, seen, structure.shape, structure)
+    if held:
+        rows = np.frombuffer(bytes(held), dtype)
+        yield rows.reshape(-1, *trailing) if structure.shape else rows.reshape(())
+
+
+def _check_upload(call: Call, size: int, shape: tuple[int, ...], structure: ArrayStructure) -> None:
+    if not call.flag("persist", True):
+        raise InvalidRequestError(
+            ErrorKind.BAD_REQUEST, "persist=false, data that is not kept, is not possible here"
+        )
+    sent = media_type_of(call.headers.get("content-type"))
+    if sent not in ("", OCTETS):
+        raise InvalidRequestError(
+            ErrorKind.BAD_BODY, f"arrays are sent as {OCTETS}, not as {sent[:80]!r}"
+        )
+    if call.body.length is not None and call.body.length != size:
+        raise _wrong_size(size, call.body.length, shape, structure)
+
+
+def _wrong_size(
+    size: int, sent: int, shape: tuple[int, ...], structure: ArrayStructure
+) -> InvalidRequestError:
+    return InvalidRequestError(
+        ErrorKind.BAD_BODY,
+        f"{sent} bytes sent, but shape {shape} of {structure.dtype} takes {size}; "
+        "send the elements in C order, in this dtype and byte order",
+    )
+
+
+def _check_expected(text: str | None, shape: tuple[int, ...]) -> None:
+    if text is None or text == "":
+        return
+    wanted = "scalar" if not shape else ",".join(map(str, shape))
+    if text.replace(" ", "") != wanted:
+        raise InvalidRequestError(
+            ErrorKind.BAD_SLICE,
+            f"expected_shape={text[:80]!r}, but the answer has the shape {wanted!r}; "
+            "the array may have changed: describe it again",
+        )
+
+
+def with_file_name(call: Call, reply: Reply) -> Reply:
+    """Add the file name under which a browser keeps the answer, where one is asked for."""
+    name = call.params.get("filename")
+    if name:
+        reply.headers["Content-Disposition"] = f"attachment; filename*=utf-8''{quote(name[:255])}"
+    return reply

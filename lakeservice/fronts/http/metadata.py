@@ -1,0 +1,271 @@
+"""Routes of a node itself: describe it, create, change its metadata, delete."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from lakeservice.fronts.http.documents import document, document_type
+from lakeservice.fronts.http.envelope import (
+    envelope,
+    items,
+    source_documents,
+    spec_documents,
+    wanted_fields,
+)
+from lakeservice.fronts.http.etags import entity_tag
+from lakeservice.fronts.http.links import node_links
+from lakeservice.fronts.http.patches import JSON_PATCH, MERGE_PATCH, json_patched, merge_patched
+from lakeservice.fronts.http.structures import read_structure
+from lakeservice.service.writing import Draft
+from schemas.commit import Delete, Update
+from schemas.entry import Spec
+from schemas.errors import ConflictError, ErrorKind, InvalidRequestError
+from schemas.path import clean_path, join_path
+from schemas.query import Page
+from schemas.structures import ContainerStructure
+from schemas.ticket import Search
+
+if TYPE_CHECKING:
+    from lakeservice.fronts.http.call import Call, Reply
+    from schemas.entry import Node
+
+ATTEMPTS = 20
+"""How often a patch is applied again when somebody else changed the node in between."""
+SWEEP = 1000
+"""Nodes looked at in one go before a tree is deleted."""
+
+
+class _Source(msgspec.Struct):
+    structure: Any = None
+    structure_family: str | None = None
+    mimetype: str | None = None
+    assets: list[Any] = []
+
+
+class _Create(msgspec.Struct):
+    structure_family: str
+    metadata: dict[str, Any] = {}
+    specs: list[Spec | str] = []
+    data_sources: list[_Source] = []
+    structure: Any = None
+    access_tags: list[str] | None = None
+    id: str | None = None
+
+
+class _Change(msgspec.Struct):
+    content_type: str = msgspec.field(default="", name="content-type")
+    metadata: Any = None
+    specs: Any = None
+    access_tags: Any = None
+
+
+def describe(call: Call) -> Reply:
+    """Return one node."""
+    node = call.service.describe(call.path, as_of=call.as_of)
+    fields = wanted_fields(call)
+    sources = call.flag("include_data_sources", False)
+    links = not call.flag("omit_links", False)
+    # The number of children changes without the node itself.
+    state = call.service.nodes.version if node.family == "container" else node.version
+    media_type = document_type(call.headers.get("accept"))
+    shown = None if fields is None else sorted(fields)
+    tag = entity_tag(
+        node.id, node.revision, state, call.base, call.path, media_type, shown, sources, links
+    )
+    call.unless_known(tag)
+    (item,) = items(call, [node], fields, data_sources=sources, links=links)
+    return document(call, envelope(item)).tagged(tag)
+
+
+def create(call: Call) -> Reply:
+    """Create a node below a container; its data comes with later requests."""
+    asked = _read(call, _Create)
+    parents = call.flag("parents", False)
+    if not parents:
+        call.service.describe(call.path)
+    draft = _draft(call.path, asked, parents=parents)
+    applied = call.service.create_empty(
+        draft, key=call.idempotency_key, principal=call.principal.name
+    )
+    node = applied.node or call.service.describe(applied.path)
+    content = {
+        "id": node.name,
+        "links": node_links(call.base, node),
+        "data_sources": source_documents(node),
+        "access_tags": list(node.access_tags),
+    }
+    return document(call, content)
+
+
+def _draft(under: str, asked: _Create, *, parents: bool) -> Draft:
+    key = uuid.uuid4().hex if asked.id is None else asked.id
+    if "/" in key or not key:
+        raise InvalidRequestError(
+            ErrorKind.BAD_PATH,
+            f"id {key[:80]!r} must be one segment; send the request to the container above it",
+        )
+    if any(source.assets for source in asked.data_sources):
+        raise InvalidRequestError(
+            ErrorKind.BAD_REQUEST,
+            "files are registered with 'lakeservice ingest --register', not by creating a node",
+        )
+    if len(asked.data_sources) > 1:
+        raise InvalidRequestError(
+            ErrorKind.BAD_STRUCTURE, "a node has one data source at most; create one node for each"
+        )
+    described = asked.data_sources[0].structure if asked.data_sources else asked.structure
+    return Draft(
+        path=clean_path(join_path(under, key)),
+        structure=read_structure(asked.structure_family, described),
+        metadata=asked.metadata,
+        specs=tuple(Spec(spec) if isinstance(spec, str) else spec for spec in asked.specs),
+        access_tags=tuple(asked.access_tags or ()),
+        parents=parents,
+    )
+
+
+def replace(call: Call) -> Reply:
+    """Replace metadata, specs or access tags; what is null or left out stays."""
+    asked = _read(call, _Change)
+    node = _changeable(call)
+    update = Update(
+        path=call.path,
+        id=_guard(node),
+        metadata=_object(asked.metadata),
+        specs=_specs(asked.specs),
+        access_tags=_tags(asked.access_tags),
+    )
+    call.service.commit([update], key=call.idempotency_key, principal=call.principal.name)
+    return document(call, {"id": node.name})
+
+
+def patch(call: Call) -> Reply:
+    """Change parts of metadata, specs or access tags by a merge patch or a JSON Patch."""
+    asked = _read(call, _Change)
+    if asked.content_type not in (MERGE_PATCH, JSON_PATCH):
+        raise InvalidRequestError(
+            ErrorKind.BAD_METADATA,
+            f"content-type {asked.content_type[:80]!r} in the body; "
+            f"write {MERGE_PATCH!r} or {JSON_PATCH!r}",
+        )
+    for attempt in range(ATTEMPTS):
+        node = _changeable(call)
+        try:
+            call.service.commit(
+                [_patched(node, asked)], key=call.idempotency_key, principal=call.principal.name
+            )
+        except ConflictError as error:
+            if error.kind is not ErrorKind.REVISION_CONFLICT or attempt == ATTEMPTS - 1:
+                raise
+        else:
+            break
+    return document(call, {"id": node.name})
+
+
+def _patched(node: Node, asked: _Change) -> Update:
+    apply = merge_patched if asked.content_type == MERGE_PATCH else json_patched
+    metadata = specs = tags = None
+    if asked.metadata is not None:
+        metadata = _object(apply(node.metadata, asked.metadata))
+    if asked.specs is not None:
+        specs = _specs(apply(spec_documents(node.specs), asked.specs))
+    if asked.access_tags is not None:
+        tags = _tags(apply(list(node.access_tags), asked.access_tags))
+    return Update(
+        path=node.path,
+        id=_guard(node),
+        expected_revision=node.revision,
+        metadata=metadata,
+        specs=specs,
+        access_tags=tags,
+    )
+
+
+def delete(call: Call) -> Reply:
+    """Delete a node, and with ``recursive`` all below it.
+
+    Data that this server holds goes only where ``external_only=false`` says so.
+    """
+    recursive = call.flag("recursive", False)
+    external_only = call.flag("external_only", True)
+    node = _changeable(call)
+    if external_only and _holds_data(call, node, recursive=recursive):
+        raise ConflictError(
+            ErrorKind.NOT_EMPTY,
+            f"{node.path!r} has data that is kept in this lake and would be gone; "
+            "say external_only=false to delete it too",
+        )
+    deletion = Delete(path=call.path, id=_guard(node), recursive=recursive)
+    call.service.commit([deletion], key=call.idempotency_key, principal=call.principal.name)
+    return document(call, None)
+
+
+def _holds_data(call: Call, node: Node, *, recursive: bool) -> bool:
+    if any(source.management != "external" for source in node.data_sources):
+        return True
+    if not recursive or node.data_sources or not isinstance(node.structure, ContainerStructure):
+        return False
+    page = Page(limit=SWEEP)
+    while True:
+        found = call.service.search(Search(under=node.path, deep=True, page=page))
+        if any(
+            source.management != "external"
+            for below in found.nodes
+            for source in below.data_sources
+        ):
+            return True
+        if found.cursor is None:
+            return False
+        page = Page(limit=SWEEP, cursor=found.cursor)
+
+
+def _changeable(call: Call) -> Node:
+    node = call.service.describe(call.path)
+    if "/" in node.id:
+        raise InvalidRequestError(
+            ErrorKind.BAD_REQUEST,
+            f"{node.path!r} lies inside another entry, a file or a table; change that entry",
+        )
+    return node
+
+
+def _guard(node: Node) -> str | None:
+    """Return the id that the node must still have; the root needs none."""
+    return node.id if node.path else None
+
+
+def _read(call: Call, kind: type[Any]) -> Any:
+    try:
+        return msgspec.convert(call.document(), kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError(ErrorKind.BAD_BODY, f"the body: {error}") from None
+
+
+def _object(metadata: Any) -> dict[str, Any] | None:
+    if metadata is None or isinstance(metadata, dict):
+        return metadata
+    raise InvalidRequestError(
+        ErrorKind.BAD_METADATA, f"metadata is an object, not a {type(metadata).__name__}"
+    )
+
+
+def _specs(specs: Any) -> tuple[Spec, ...] | None:
+    if specs is None:
+        return None
+    try:
+        listed = msgspec.convert(specs, list[Spec | str])
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError(ErrorKind.BAD_METADATA, f"specs: {error}") from None
+    return tuple(Spec(spec) if isinstance(spec, str) else spec for spec in listed)
+
+
+def _tags(tags: Any) -> tuple[str, ...] | None:
+    if tags is None:
+        return None
+    try:
+        return tuple(msgspec.convert(tags, list[str]))
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError(ErrorKind.BAD_METADATA, f"access_tags: {error}") from None

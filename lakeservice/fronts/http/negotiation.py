@@ -1,0 +1,95 @@
+"""Which form the data of an answer takes: media types, short names, the Accept header."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from lakeservice.fronts.http.call import media_type_of
+from schemas.errors import ErrorKind, InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from starlette.datastructures import Headers, QueryParams
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to write data, known by a media type and by short names."""
+
+    media_type: str
+    names: tuple[str, ...] = ()
+    content_type: str = ""
+    """What is sent as Content-Type, where it is more than the media type."""
+
+    @property
+    def sent_as(self) -> str:
+        """The Content-Type of an answer in this form."""
+        return self.content_type or self.media_type
+
+
+F = TypeVar("F", bound=Form)
+
+
+def chosen(forms: Sequence[F], params: QueryParams, headers: Headers) -> F:
+    """Return the form that a request asks for: ``?format=`` first, then Accept.
+
+    The first form is the one for who does not care.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``unknown-format``: none of what is asked for can be written.
+    """
+    known = {form.media_type: form for form in forms}
+    for form in forms:
+        known.update((name, form) for name in form.names)
+    if params.get("format"):
+        wanted = [part.strip().lower().lstrip(".") for part in params["format"].split(",")]
+    else:
+        wanted = _accepted(headers.get("accept"))
+    for name in wanted:
+        found = known.get(name) or known.get(media_type_of(name))
+        if found is not None:
+            return found
+        if name == "*/*":
+            return forms[0]
+        if name.endswith("/*"):
+            group = [form for form in forms if form.media_type.startswith(name[:-1])]
+            if group:
+                return group[0]
+    raise InvalidRequestError(
+        ErrorKind.UNKNOWN_FORMAT,
+        f"cannot write {', '.join(wanted)[:200]!r}; known here are "
+        + ", ".join(form.media_type for form in forms),
+    )
+
+
+def aliases(forms: Sequence[Form]) -> Mapping[str, list[str]]:
+    """Return the short names of each media type, for clients that look them up."""
+    return {form.media_type: list(form.names) for form in forms if form.names}
+
+
+def _accepted(accept: str | None) -> list[str]:
+    """Return media types of an Accept header, the most wanted first."""
+    if not accept:
+        return ["*/*"]
+    weighted = []
+    for number, part in enumerate(accept.split(",")):
+        media_type, *parameters = part.split(";")
+        weight = 1.0
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            if name.strip().lower() == "q":
+                weight = _weight(value)
+        if media_type.strip() and weight > 0:
+            weighted.append((-weight, number, media_type.strip().lower()))
+    return [media_type for _, _, media_type in sorted(weighted)]
+
+
+def _weight(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 1.0

@@ -1,0 +1,109 @@
+"""Routes that list: search, search-deep, distinct."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from lakeservice.fronts.http.documents import document, document_type
+from lakeservice.fronts.http.envelope import envelope, items, spec_documents, wanted_fields
+from lakeservice.fronts.http.etags import entity_tag
+from lakeservice.fronts.http.links import HIDDEN, node_link, page_link
+from lakeservice.fronts.http.listings import read_condition, read_search
+from lakeservice.service.listing import Listing
+from schemas.errors import ErrorKind, InvalidRequestError
+from schemas.ticket import Search
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lakeservice.fronts.http.call import Call, Reply
+
+MAX_DISTINCT_KEYS = 64
+"""Most metadata keys in one question for distinct values."""
+
+
+def search(call: Call) -> Reply:
+    """List the children of a container that match."""
+    return _listing(call, "search", deep=False)
+
+
+def search_deep(call: Call) -> Reply:
+    """List everything below a container that matches."""
+    return _listing(call, "search-deep", deep=True)
+
+
+def _listing(call: Call, route: str, *, deep: bool) -> Reply:
+    asked = read_search(call, deep=deep)
+    tag = _state_tag(call)
+    fields = wanted_fields(call)
+    only_count = fields == frozenset({"count"}) or asked.page.limit == 0
+    address = node_link(call.base, route, call.path)
+    params = call.params.multi_items()
+    limit = asked.page.limit
+    following = None
+    found = Listing(count=call.service.count(asked)) if only_count else call.service.search(asked)
+    if found.cursor is not None:
+        following = page_link(address, params, cursor=found.cursor, limit=limit)
+    this: dict[str, str | int] = {"limit": limit}
+    if asked.page.cursor:
+        this["cursor"] = asked.page.cursor
+    elif asked.page.offset:
+        this["offset"] = asked.page.offset
+    listed = items(
+        call,
+        found.nodes,
+        fields,
+        data_sources=call.flag("include_data_sources", False),
+        links=not call.flag("omit_links", False),
+    )
+    links = {
+        "self": page_link(address, params, **this),
+        "first": page_link(address, params, limit=limit),
+        "next": following,
+    }
+    return document(call, envelope(listed, links, {"count": found.count})).tagged(tag)
+
+
+def distinct(call: Call) -> Reply:
+    """List the different values of metadata keys, families and specs below a container."""
+    keys = [key.removeprefix("metadata.") for key in call.params.getlist("metadata")]
+    if len(keys) > MAX_DISTINCT_KEYS:
+        raise InvalidRequestError(
+            ErrorKind.BAD_REQUEST,
+            f"distinct values of {len(keys)} keys; at most {MAX_DISTINCT_KEYS} at a time",
+        )
+    families = call.flag("structure_families", False)
+    specs = call.flag("specs", False)
+    counts = call.flag("counts", False)
+    tag = _state_tag(call)
+    asked = Search(under=call.path, query=read_condition(call), as_of=call.as_of)
+    found = call.service.distinct(asked, keys, families=families, specs=specs, counts=counts)
+    content = {
+        "metadata": {key: _values(found.metadata.get(key, ()), counts) for key in keys},
+        "structure_families": _values(found.families, counts) if families else None,
+        "specs": [
+            {"value": spec_documents(value), "count": count if counts else None}
+            for value, count in found.specs
+        ]
+        if specs
+        else None,
+    }
+    return document(call, content).tagged(tag)
+
+
+def _values(found: Sequence[Any], counts: bool) -> list[dict[str, Any]]:
+    return [{"value": value, "count": count if counts else None} for value, count in found]
+
+
+def _state_tag(call: Call) -> str:
+    """Return the tag of an answer that depends on all entries, and stop if it is known."""
+    version = call.as_of if call.as_of is not None else call.service.refresh()
+    question = msgspec.json.encode(
+        [pair for pair in call.params.multi_items() if pair[0] not in HIDDEN]
+    )
+    media_type = document_type(call.headers.get("accept"))
+    tag = entity_tag(call.service.lake.id, version, call.base, call.path, question, media_type)
+    call.unless_known(tag)
+    return tag

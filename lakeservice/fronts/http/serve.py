@@ -1,0 +1,45 @@
+"""The HTTP server itself: uvicorn on uvloop, with settings that fit long answers."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+SHUTDOWN_S = 10
+"""How long answers under way may take to end after a stop, in seconds."""
+KEEP_ALIVE_S = 75
+"""How long a connection stays open between requests, in seconds."""
+
+
+def http_server(app: ASGIApp, host: str, port: int) -> uvicorn.Server:
+    """Return a server for an application, not yet started.
+
+    ``server.run()`` serves until a signal; ``port`` 0 takes any free port, which
+    `bound_port` tells once ``server.started`` is true.
+    """
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        loop="asyncio" if sys.platform == "win32" else "uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+        backlog=2048,
+    )
+    return uvicorn.Server(config)
+
+
+def bound_port(server: uvicorn.Server) -> int:
+    """Return the port on which a started server listens."""
+    return int(server.servers[0].sockets[0].getsockname()[1])

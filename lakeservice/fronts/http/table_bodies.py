@@ -1,0 +1,141 @@
+"""Tables that a client sends: Arrow, Parquet or CSV, brought to the declared columns."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from starlette.requests import ClientDisconnect
+
+from lakeservice.fronts.http.call import media_type_of
+from lakeservice.fronts.http.table_forms import ARROW_FILE, ARROW_STREAM, CSV, PARQUET
+from schemas.errors import ErrorKind, InvalidRequestError, LakeError, TooLargeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lakeservice.fronts.http.call import Call
+
+ARROW_MAGIC = b"ARROW1\0\0"
+"""An Arrow file is this, then an Arrow stream, then a footer that a reader forwards can miss."""
+SPOOLED_BYTES = 16 << 20
+"""A Parquet upload above this size waits in a temporary file."""
+_UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
+FORMS = (ARROW_FILE, ARROW_STREAM, PARQUET, CSV)
+
+
+def uploaded_table(call: Call, declared: pa.Schema) -> pa.RecordBatchReader:
+    """Return a reader of the rows in a request, with the declared columns and types.
+
+    The rows are read while the client sends them. Columns are found by name; an
+    unnamed index of pandas that was not declared is left out; a declared column
+    of nulls takes the type that is sent.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``bad-body``: another form, columns missing or not declared, values that do
+        not convert, or bytes that end too early.
+    """
+    sent = media_type_of(call.headers.get("content-type")) or ARROW_FILE
+    if sent not in FORMS:
+        raise _bad(f"cannot read a table sent as {sent[:80]!r}; known are {', '.join(FORMS)}")
+    if call.body.length is not None and call.body.length > call.service.limits.upload_bytes:
+        raise TooLargeError(
+            ErrorKind.TOO_LARGE,
+            f"a table of {call.body.length} bytes; at most "
+            f"{call.service.limits.upload_bytes} are accepted at a time",
+        )
+    try:
+        schema, batches = _opened(call, sent, declared)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(sent, error) from None
+    target = _target(declared, schema)
+    return pa.RecordBatchReader.from_batches(target, _conformed(sent, batches, target))
+
+
+def _opened(
+    call: Call, sent: str, declared: pa.Schema
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    if sent == PARQUET:
+        spooled: Any = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115 closed below
+        for piece in call.body.pieces():
+            spooled.write(piece)
+        spooled.seek(0)
+        file = pyarrow.parquet.ParquetFile(spooled)
+        return file.schema_arrow, _parquet_batches(file, spooled)
+    stream = call.body.stream()
+    if sent == CSV:
+        types = {field.name: field.type for field in declared if not pa.types.is_null(field.type)}
+        options = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True)
+        reader = pyarrow.csv.open_csv(stream, convert_options=options)
+        return reader.schema, iter(reader)
+    if sent == ARROW_FILE and stream.read(len(ARROW_MAGIC)) != ARROW_MAGIC:
+        raise _bad("this is not an Arrow file: it does not begin with ARROW1")
+    reader = pa.ipc.open_stream(stream)
+    return reader.schema, iter(reader)
+
+
+def _parquet_batches(file: Any, spooled: Any) -> Iterator[pa.RecordBatch]:
+    with spooled:
+        yield from file.iter_batches()
+
+
+def _target(declared: pa.Schema, sent: pa.Schema) -> pa.Schema:
+    names = sent.names
+    if len(set(names)) != len(names):
+        raise _bad("two of the columns sent have one name; columns are told apart by name")
+    missing = [name for name in declared.names if name not in names]
+    unknown = [
+        name for name in names if name not in declared.names and not _UNNAMED_INDEX.fullmatch(name)
+    ]
+    if missing or unknown:
+        told = [f"{', '.join(missing[:8])} missing"] if missing else []
+        told += [f"{', '.join(unknown[:8])} not declared"] if unknown else []
+        raise _bad(
+            f"the columns sent do not match: {' and '.join(told)}; "
+            f"declared are {', '.join(declared.names[:20])}"
+        )
+    fields = [
+        sent.field(field.name).with_metadata(field.metadata)
+        if pa.types.is_null(field.type)
+        else field
+        for field in declared
+    ]
+    return pa.schema(fields, metadata=declared.metadata)
+
+
+def _conformed(
+    sent: str, batches: Iterator[pa.RecordBatch], target: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    try:
+        for batch in batches:
+            columns = [_cast(batch.column(field.name), field) for field in target]
+            yield pa.RecordBatch.from_arrays(columns, schema=target)
+    except (LakeError, ClientDisconnect):
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(sent, error) from None
+
+
+def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
+    if column.type == field.type:
+        return column
+    try:
+        return column.cast(field.type)
+    except pa.ArrowException as error:
+        raise _bad(
+            f"column {field.name!r} was declared {field.type}, and {column.type} was sent: {error}"
+        ) from None
+
+
+def _unreadable(sent: str, error: Exception) -> InvalidRequestError:
+    return _bad(f"the body cannot be read as {sent}: {str(error)[:300]}")
+
+
+def _bad(message: str) -> InvalidRequestError:
+    return InvalidRequestError(ErrorKind.BAD_BODY, message)
