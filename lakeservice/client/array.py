@@ -1,0 +1,312 @@
+"""Arrays: read by NumPy's rules, in the delivery that is fastest."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from lakeservice.client import parts, tensors
+from lakeservice.client.display import size_text
+from lakeservice.client.node import LakeNode
+from lakeservice.client.optional import needed
+from lakeservice.client.progress import progress_bar
+from schemas.errors import ErrorKind, InvalidRequestError
+from schemas.selection import Selection, parse_selection, select
+from schemas.ticket import ReadArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dask.array import Array as DaskArray
+    from numpy.typing import DTypeLike, NDArray
+    from xarray import DataArray
+
+    from schemas.chunks import ChunkLayout
+    from schemas.structures import ArrayStructure, Chunks, StructureFamily
+
+Delivery = Literal["auto", "encoded", "decoded"]
+LARGE_BYTES = 16 << 20
+"""Answers from this size on are worth stored chunks and several streams."""
+PART_BYTES = 128 << 20
+"""Large answers are read in parts of about this size, decoded."""
+LANES = max(2, min(4, os.cpu_count() or 1))
+"""Streams that are read side by side."""
+_WORTH_ENCODED = 0.5
+_ITERATION_BYTES = 16 << 20
+_UNDECODABLE = (ErrorKind.UNREADABLE_FILE, ErrorKind.WRONG_FAMILY)
+
+
+class Array(LakeNode):
+    """A dense N-dimensional array in the lake; indexing it reads."""
+
+    family: ClassVar[StructureFamily] = "array"
+    last_delivery: Literal["encoded", "decoded"] | None = None
+    """How the latest read of this object came: as stored chunks, or decoded; None before one."""
+    _layouts: tuple[int, ChunkLayout | None] | None = None
+
+    @property
+    def structure(self) -> ArrayStructure:
+        """Shape, dtype, chunks and names of axes."""
+        structure: Any = self._node.structure
+        return structure  # type: ignore[no-any-return]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        return self.structure.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy dtype of an element."""
+        return self.structure.dtype
+
+    @property
+    def dims(self) -> tuple[str, ...] | None:
+        """Names of the axes, slowest first; None where nobody named them."""
+        return self.structure.dims
+
+    @property
+    def chunks(self) -> Chunks:
+        """Size of the stored chunks, per axis; every size where they differ."""
+        return self.structure.chunks
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.structure.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.nbytes // max(1, self.dtype.itemsize)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole array, decoded."""
+        return self.structure.size_bytes
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("an array without axes has no length")
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.read(index)[()]
+
+    def __iter__(self) -> Iterator[Any]:
+        rows = max(1, _ITERATION_BYTES * len(self) // max(1, self.nbytes))
+        for start in range(0, len(self), rows):
+            yield from self.read(slice(start, start + rows))
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("an array in a lake becomes a NumPy array only by a copy")
+        values = self.read()
+        return values if dtype is None else values.astype(dtype, copy=False)
+
+    def read(
+        self,
+        selection: Any = None,
+        out: NDArray[Any] | None = None,
+        delivery: Delivery = "auto",
+        *,
+        progress: bool = False,
+    ) -> NDArray[Any]:
+        """Read a part of the array, or all of it.
+
+        Parameters
+        ----------
+        selection
+            Integers, slices and ``...`` as NumPy takes them, or the same as text
+            (``"0:10,::2,-1"``); None for everything.
+        out
+            Array of the answer's shape and dtype that receives it; None makes a new one.
+        delivery
+            ``encoded`` brings stored chunks and decodes them here, ``decoded``
+            leaves that to the server, ``auto`` takes what is faster. `last_delivery`
+            tells afterwards.
+        progress
+            Show a progress bar.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``out``, or a new array; axes chosen by an integer are gone.
+
+        Raises
+        ------
+        InvalidRequestError
+            ``bad-slice``; ``bad-request`` where ``out`` does not fit;
+            ``unreadable-file`` where ``encoded`` was asked for and cannot be decoded here.
+        CorruptError
+            Stored or received bytes contradict the structure; never a short array.
+        """
+        structure = self.structure
+        chosen = _selection(selection, structure.shape)
+        shape, dtype = chosen.shape, structure.dtype
+        if out is None:
+            out = np.empty(shape, dtype)
+        elif out.shape != shape or out.dtype != dtype or not out.flags.writeable:
+            raise InvalidRequestError(
+                ErrorKind.BAD_REQUEST,
+                f"out is {out.dtype} of shape {out.shape}; the answer needs a writeable array "
+                f"of {dtype} and shape {shape}",
+            )
+        if delivery not in ("auto", "encoded", "decoded"):
+            raise InvalidRequestError(
+                ErrorKind.BAD_REQUEST,
+                f"delivery {delivery!r}; there are 'auto', 'encoded' and 'decoded'",
+            )
+        size_bytes = chosen.size * dtype.itemsize
+        encoded = delivery == "encoded" or (
+            delivery == "auto" and size_bytes >= LARGE_BYTES and self._prefers_encoded(chosen)
+        )
+        if size_bytes:
+            with progress_bar(self.path, size_bytes, shown=progress) as moved:
+                self._read_into(chosen, out, moved, encoded=encoded)
+        self.last_delivery = "encoded" if encoded else "decoded"
+        return out
+
+    def to_xarray(self) -> DataArray:
+        """Return a labelled array that reads what is asked of it, when it is asked.
+
+        Raises
+        ------
+        ImportError
+            ``xarray`` is not installed.
+        """
+        needed("xarray", "xarray")
+        from lakeservice.client.labelled import data_array  # xarray takes half a second
+
+        return data_array(self)
+
+    def to_dask(self, chunks: Any = None) -> DaskArray:
+        """Return a Dask array with a task per stored chunk, or per some of them.
+
+        Parameters
+        ----------
+        chunks
+            As Dask takes them; None gathers stored chunks into blocks of some MB.
+
+        Raises
+        ------
+        ImportError
+            ``dask`` is not installed.
+        """
+        needed("dask.array", "dask[array]")
+        from lakeservice.client.lazy import dask_array  # Dask takes a second
+
+        return dask_array(self, chunks)
+
+    def append(self, rows: Any, *, progress: bool = False) -> Array:
+        """Add rows at the end of the first axis, and return the node with its new shape.
+
+        Parameters
+        ----------
+        rows
+            An array of one or more rows, or an iterable of such arrays.
+        """
+        from lakeservice.client.sending import appended_rows  # readers do without
+
+        upload = appended_rows(self.path, self.structure, rows)
+        self._remote.send(upload, progress=progress)
+        self._known = None
+        return self
+
+    def _read_into(
+        self,
+        chosen: Selection,
+        out: NDArray[Any],
+        moved: Callable[[int], None] | None,
+        *,
+        encoded: bool,
+    ) -> None:
+        read = self._read_encoded if encoded else self._read_decoded
+        if out.nbytes < LARGE_BYTES:
+            read(chosen, out, moved, 0)
+            return
+
+        def read_part(part: Selection, rows: slice | None, lane: int) -> None:
+            read(part, out if rows is None else out[rows], moved, lane)
+
+        target = max(LARGE_BYTES, min(PART_BYTES, -(-out.nbytes // LANES)))
+        parts.side_by_side(read_part, parts.split(chosen, self.structure, target), LANES)
+
+    def _read_decoded(
+        self,
+        chosen: Selection,
+        out: NDArray[Any],
+        moved: Callable[[int], None] | None,
+        lane: int,
+    ) -> None:
+        request = ReadArray(path=self._path, selection=chosen.to_text())
+        self._remote.read(request, lambda reader: tensors.receive(reader, out, moved), lane)
+
+    def _read_encoded(
+        self,
+        chosen: Selection,
+        out: NDArray[Any],
+        moved: Callable[[int], None] | None,
+        lane: int,
+    ) -> None:
+        from lakeservice.client import encoded  # codecs; small reads do without
+
+        request = ReadArray(path=self._path, selection=chosen.to_text(), delivery="encoded")
+        dropped = tuple(number for number, axis in enumerate(chosen.axes) if axis.drop)
+        place = np.expand_dims(out, dropped)
+        self._remote.read(
+            request, lambda reader: encoded.receive(reader, chosen, place, moved), lane
+        )
+
+    def _prefers_encoded(self, chosen: Selection) -> bool:
+        return (
+            parts.use_of_chunks(chosen, self.structure) >= _WORTH_ENCODED
+            and self._layout is not None
+        )
+
+    @property
+    def _layout(self) -> ChunkLayout | None:
+        """How chunks are stored; None where they cannot be decoded here."""
+        version = self.version
+        if self._layouts is None or self._layouts[0] != version:
+            self._layouts = (version, self._ask_layout())
+        return self._layouts[1]
+
+    def _ask_layout(self) -> ChunkLayout | None:
+        from lakeservice.client import encoded  # codecs; small reads do without
+        from lakeservice.codecs.chain import Chain
+
+        nothing = ",".join("0:0" for _ in self.shape)
+        request = ReadArray(path=self._path, selection=nothing, delivery="encoded")
+        try:
+            layout = encoded.announced(self._remote.schema(request)).layout
+            Chain.of(layout)
+        except InvalidRequestError as error:
+            if error.kind in _UNDECODABLE:
+                return None
+            raise
+        return layout
+
+    def _facts(self) -> list[tuple[str, str]]:
+        structure = self.structure
+        shape = " × ".join(str(length) for length in structure.shape) or "scalar"
+        return [
+            ("shape", shape),
+            ("dtype", str(structure.dtype)),
+            ("dims", f"({', '.join(structure.dims)})" if structure.dims else ""),
+            ("size", size_text(structure.size_bytes)),
+        ]
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        address = self._remote.connection.address
+        return (type(self).__name__, address.url, self.id, self.version, self.path)
+
+
+def _selection(selection: Any, shape: tuple[int, ...]) -> Selection:
+    if isinstance(selection, str):
+        return parse_selection(selection, shape)
+    if isinstance(selection, Selection):
+        selection = selection.as_index()
+    return select(selection, shape)
