@@ -52,13 +52,11 @@ def convert_table(
     beat: Callable[[], None],
 ) -> tuple[Structure, TableStorage]:
     """Copy a table, or what is kept as one; its number of rows becomes known."""
-    with read() as reader:
-        writer = TableWriter(objects, f"{name}.parquet", reader.schema)
+    with read() as reader, TableWriter(objects, f"{name}.parquet", reader.schema) as writer:
         for batch in reader:
             writer.write(batch)
             beat()
-    storage = writer.finish()
+        storage, rows = writer.finish()
     if isinstance(structure, TableStructure):
-        rows = sum(part.length for part in storage.parts)
         structure = msgspec.structs.replace(structure, rows=rows, npartitions=len(storage.parts))
     return structure, storage

@@ -41,6 +41,7 @@ def contiguous_array(
 ) -> tuple[ArrayStructure, ChunkLayout]:
     """Return structure and layout of an array that lies uncompressed in one piece.
 
+    The structure is in native byte order, the layout in the file's.
     In Fortran order the last axis is the slowest: chunks are cut along it, and a
     transpose brings each into C order.
     """
@@ -51,7 +52,7 @@ def contiguous_array(
         codecs = (Codec("transpose", {"order": order}), *codecs)
     else:
         chunks = contiguous_chunks(shape, dtype.itemsize)
-    structure = ArrayStructure.from_numpy(shape, dtype, chunks, dims)
+    structure = ArrayStructure.from_numpy(shape, dtype.newbyteorder("="), chunks, dims)
     layout = ChunkLayout(
         data_type=DataType.from_numpy(dtype), chunk_shape=chunks, codecs=codecs, edge="clipped"
     )

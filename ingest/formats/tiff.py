@@ -160,10 +160,9 @@ def _item(
                 f"it ends after {source.size_bytes} bytes, but image {number} of {shape} "
                 f"{dtype} needs {offset + size}",
             )
-        native = ArrayStructure.from_numpy(shape, dtype, structure.chunks, dims)
         return Item(
             path,
-            native,
+            structure,
             layout=layout,
             location=Contiguous(offset=offset),
             read=lambda: mapped_rows(source.path, shape, stored, offset),
