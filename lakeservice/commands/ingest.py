@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from ingest.ingest import Summary, ingest
+from ingest.ingest import ingest
+from ingest.summary import Step, Summary
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -107,8 +108,8 @@ def ingest_shown(
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(f"{mode} files", total=None)
 
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+        def progress(step: Step) -> None:
+            bar.update(task, completed=step.done, total=step.total)
 
         summary = ingest(
             list(sources),

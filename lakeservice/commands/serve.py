@@ -139,7 +139,6 @@ class Follower:
             self._place.lake,
             ServiceCommitter(self._service),
             mode="register",
-            flat=True,
         )
         if summary.added or summary.changed or summary.failed:
             show_summary(summary, self._console)

@@ -13,6 +13,7 @@ import msgspec
 from lakeservice.codecs.grid import Grid
 from lakeservice.storage.array_writer import ArrayWriter
 from lakeservice.storage.block_writer import BlockWriter
+from lakeservice.storage.layout import new_id
 from lakeservice.storage.mutations import stored_parts
 from lakeservice.storage.table_writer import TableWriter
 from schemas.chunks import ArrayStorage, TableStorage, ZarrParts
@@ -104,7 +105,7 @@ class Writer:
             )
         structure.check()
         path = self._free(draft.path)
-        node_id = uuid.uuid4().hex
+        node_id = new_id()
         with self._removed_on_failure(node_id):
             writer = ArrayWriter(self._objects, f"data/{node_id}/0", structure)
             for block in rows:
@@ -116,7 +117,7 @@ class Writer:
     def table(self, draft: Draft, reader: pa.RecordBatchReader) -> Create:
         """Write a table, or the Arrow form of the draft's structure; returns the mutation."""
         path = self._free(draft.path)
-        node_id = uuid.uuid4().hex
+        node_id = new_id()
         with self._removed_on_failure(node_id):
             writer = TableWriter(self._objects, f"data/{node_id}/0.parquet", reader.schema)
             for batch in reader:
@@ -131,7 +132,7 @@ class Writer:
     def empty(self, draft: Draft) -> Create:
         """Return the mutation for a node whose data is written later, block by block."""
         path = self._free(draft.path)
-        node_id = uuid.uuid4().hex
+        node_id = new_id()
         structure = draft.structure
         source: DataSource | None = None
         with self._removed_on_failure(node_id):
@@ -270,7 +271,9 @@ class Writer:
         """
         if not trusted:
             self.check_sources(mutations)
-        return self._committer.commit(mutations, key=key, principal=principal)
+        return self._committer.commit(
+            [_named(mutation) for mutation in mutations], key=key, principal=principal
+        )
 
     def check_sources(self, mutations: Iterable[Mutation]) -> None:
         """Refuse mutations of a client that point at data which is not theirs to show.
@@ -383,3 +386,11 @@ def _same_schema(node: Node, schema: pa.Schema) -> None:
 
 def _columns(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name}: {field.type}" for field in schema)
+
+
+def _named(mutation: Mutation) -> Mutation:
+    """Give a node to be created an id where the client drew none."""
+    if not isinstance(mutation, Create) or mutation.node.id:
+        return mutation
+    node = msgspec.structs.replace(mutation.node, id=new_id())
+    return msgspec.structs.replace(mutation, node=node)

@@ -20,7 +20,7 @@ ARRAYS = {
     "volume": (RNG.normal(size=(5, 6, 4)), (2, 4, 3)),
     "line": (np.arange(101, dtype="i8") - 50, (17,)),
     "big_endian": (RNG.integers(0, 9, (4, 5)).astype(">i4"), (3, 2)),
-    "times": (np.arange(9, dtype="M8[s]").reshape(3, 3), (2, 3)),
+    "times": (np.arange(9).astype("M8[s]").reshape(3, 3), (2, 3)),
     "words": (np.array([["ab", "çd"], ["", "xyz"]]), (1, 2)),
     "flags": (RNG.random((4, 3)) > 0.5, (4, 1)),
     "waves": (RNG.normal(size=(3, 4)) + 1j, (1, 4)),
