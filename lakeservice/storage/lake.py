@@ -34,10 +34,13 @@ class Lake:
     def __init__(self, objects: Objects, lake_file: LakeFile) -> None:
         self.objects = objects
         """Everything in it, by name."""
-        self.id = lake_file.id
-        """Random, given at creation."""
-        self.created = lake_file.created
+        self.file = lake_file
         self.log = Log(objects)
+
+    @property
+    def id(self) -> str:
+        """Random, given at creation."""
+        return self.file.id
 
     @property
     def uri(self) -> str:

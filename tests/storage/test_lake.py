@@ -26,7 +26,7 @@ def test_a_created_lake_opens_again_as_the_same(tmp_path: Path) -> None:
     created = Lake.create(str(tmp_path / "a" / "lake"))
     opened = Lake.open((tmp_path / "a" / "lake").as_uri())
     assert opened.id == created.id
-    assert opened.created == created.created
+    assert opened.file.created == created.file.created
     assert opened.log.head() == 0
 
 
