@@ -31,9 +31,9 @@ class Body:
     def __init__(self, receive: Receive, headers: Headers) -> None:
         self._receive = receive
         self._token = anyio.lowlevel.current_token()
-        self._ended = False
         self.length = _length(headers)
         """Bytes announced by Content-Length; None where it is sent in chunks."""
+        self._ended = self.length == 0
         self.encoding = headers.get("content-encoding", "identity").strip().lower()
 
     @property
@@ -130,7 +130,9 @@ class BodyStream(io.RawIOBase):
 
 def _length(headers: Headers) -> int | None:
     text = headers.get("content-length")
-    return int(text) if text is not None and text.isdigit() else None
+    if text is None:
+        return None if "transfer-encoding" in headers else 0
+    return int(text) if text.isdigit() else None
 
 
 def _too_large(limit: int) -> TooLargeError:

@@ -85,7 +85,7 @@ class Endpoint:
             reply, first = bug_reply(scope), b""
         if reply.status >= 400 and isinstance(reply.content, bytes):
             first = reply.content
-            if not body.ended and body.length != 0:
+            if not body.ended:
                 await self._leave(body, reply)
         await self._send(reply, first, rest, scope, receive, send)
 

@@ -25,7 +25,7 @@ from schemas.entry import Spec
 from schemas.errors import ConflictError, ErrorKind, InvalidRequestError
 from schemas.path import clean_path, join_path
 from schemas.query import Page
-from schemas.structures import ContainerStructure
+from schemas.structures import ArrayStructure, ContainerStructure
 from schemas.ticket import Search
 
 if TYPE_CHECKING:
@@ -117,14 +117,28 @@ def _draft(under: str, asked: _Create, *, parents: bool) -> Draft:
             ErrorKind.BAD_STRUCTURE, "a node has one data source at most; create one node for each"
         )
     described = asked.data_sources[0].structure if asked.data_sources else asked.structure
+    structure = read_structure(asked.structure_family, described)
+    if isinstance(structure, ArrayStructure):
+        _check_regular(structure)
     return Draft(
         path=clean_path(join_path(under, key)),
-        structure=read_structure(asked.structure_family, described),
+        structure=structure,
         metadata=asked.metadata,
         specs=tuple(Spec(spec) if isinstance(spec, str) else spec for spec in asked.specs),
         access_tags=tuple(asked.access_tags or ()),
         parents=parents,
     )
+
+
+def _check_regular(structure: ArrayStructure) -> None:
+    """Refuse chunks of several sizes: blocks come by their number, in the grid that is stored."""
+    for axis, sizes in enumerate(structure.chunks):
+        if isinstance(sizes, tuple):
+            raise InvalidRequestError(
+                ErrorKind.BAD_STRUCTURE,
+                f"chunks on axis {axis} have several sizes; an array is stored in chunks of "
+                "one size along each axis, of which the last may be shorter: rechunk it",
+            )
 
 
 def replace(call: Call) -> Reply:

@@ -16,11 +16,11 @@ KEEP_ALIVE_S = 75
 """How long a connection stays open between requests, in seconds."""
 
 
-def http_server(app: ASGIApp, host: str, port: int) -> uvicorn.Server:
+def http_server(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Server:
     """Return a server for an application, not yet started.
 
-    ``server.run()`` serves until a signal; ``port`` 0 takes any free port, which
-    `bound_port` tells once ``server.started`` is true.
+    ``server.run()`` serves until a signal, on ``host`` and ``port``, or on the
+    sockets that ``run(sockets=[…])`` is given.
     """
     config = uvicorn.Config(
         app,
@@ -30,7 +30,7 @@ def http_server(app: ASGIApp, host: str, port: int) -> uvicorn.Server:
         http="httptools",
         ws="none",
         lifespan="off",
-        log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
@@ -38,8 +38,3 @@ def http_server(app: ASGIApp, host: str, port: int) -> uvicorn.Server:
         backlog=2048,
     )
     return uvicorn.Server(config)
-
-
-def bound_port(server: uvicorn.Server) -> int:
-    """Return the port on which a started server listens."""
-    return int(server.servers[0].sockets[0].getsockname()[1])

@@ -214,18 +214,18 @@ class _Table(msgspec.Struct):
     def read(self) -> TableStructure:
         structure = TableStructure(
             arrow_schema=self.arrow_schema,
-            columns=tuple(self.columns),
+            columns=(),
             npartitions=self.npartitions,
             resizable=bool(self.resizable),
         )
-        missing = [name for name in self.columns if name not in structure.to_arrow().names]
+        names = structure.to_arrow().names
+        missing = [name for name in self.columns if name not in names]
         if missing:
             raise _bad(f"columns {missing[:5]} are not in the Arrow schema")
         if not 1 <= self.npartitions <= MAX_PARTITIONS:
-            raise _bad(
-                f"{self.npartitions} partitions; between 1 and {MAX_PARTITIONS} are possible"
-            )
-        return structure
+            raise _bad(f"{self.npartitions} partitions; between 1 and {MAX_PARTITIONS} are possible")
+        # Clients leave the index of pandas out of their list; it is a column all the same.
+        return msgspec.structs.replace(structure, columns=tuple(names))
 
 
 class _Awkward(msgspec.Struct):
