@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from lakeservice.storage.table_writer import TableWriter
 
 from lakeservice.storage.array_writer import ArrayWriter
 from lakeservice.storage.chunking import good_chunks
+from lakeservice.storage.table_writer import TableWriter
 from schemas.structures import ArrayStructure, TableStructure
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _QUEUED = 2  # jobs that a worker has at a time, so that it never waits for the next one
 _BEAT_S = 1.0
+_LEAVE_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +127,12 @@ class Workers:
         """End the workers and undo what they were at."""
         workers, self._workers = self._workers, []
         for worker in workers:
+            if worker.jobs:
+                worker.end()
+            else:
+                worker.connection.close()  # it ends by itself
+        for worker in workers:
+            worker.process.join(_LEAVE_S)
             worker.end()
         for worker in workers:
             for job in worker.jobs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -229,16 +230,21 @@ def _rows(folder: Path, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
     """Yield the rows of an array as zarr-python reads them."""
     import zarr  # 0.3 s; only conversion needs it
 
-    array: Any = zarr.open_array(str(folder), mode="r")
-    if not array.shape:
-        yield np.asarray(array[()]).astype(dtype)
-        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about codecs outside the specification
+        array: Any = zarr.open_array(str(folder), mode="r")
+        if not array.shape:
+            yield np.asarray(array[()]).astype(dtype)
+            return
     if 0 in array.shape:
         yield np.zeros(array.shape, dtype)
         return
     stored = getattr(array, "shards", None) or array.chunks
     for rows in row_blocks(array.shape, dtype.itemsize, multiple=stored[0]):
-        yield np.asarray(array[rows]).astype(dtype, copy=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            block = np.asarray(array[rows])
+        yield block.astype(dtype, copy=False)
 
 
 def _text(folder: Path, path: str, array: ZarrArray, metadata: dict[str, Any]) -> Item:
