@@ -22,7 +22,7 @@ WAVELENGTH_A = 12_398.419_84 / ENERGY_EV
 DATA = "entry/instrument/detector/data"
 """Where the image stack lies in the NeXus file (NXdetector)."""
 MONITOR = "entry/monitor"
-"""Where the monitor's columns lie in it (NXmonitor)."""
+"""Where the monitor lies in it: an NXdata of columns, so also a table."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _write_nexus(path: Path, detector: Detector, frames: int, random: np.random.
         view = _group(entry, "data", "NXdata", signal="data", axes=["omega", ".", "."])
         view["data"] = h5py.SoftLink(stack.name)
         view["omega"] = h5py.SoftLink(omega.name)
-        monitor = _group(entry, "monitor", "NXmonitor")
+        monitor = _group(entry, "monitor", "NXdata", signal="counts", axes="time_s")
         _columns(monitor, _monitor(frames, random))
         baseline = _group(entry, "baseline", "NXcollection")
         for name, value, units in (

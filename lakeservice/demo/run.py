@@ -19,7 +19,7 @@ from lakeservice.demo.generate import SIZES, Run, Size, generate
 from lakeservice.demo.http import HttpReader
 from lakeservice.demo.process import ServerProcess, free_ports
 from lakeservice.demo.readings import Reader, Reading, Truth
-from schemas.errors import CorruptError, ErrorKind, InvalidRequestError
+from schemas.errors import CorruptError, ErrorKind, InvalidRequestError, LakeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,7 @@ class Demo:
             self._say(
                 f"serving {url} and grpc://127.0.0.1:{flight}, ready in {server.ready_s:.1f} s"
             )
-            status = self._read(run, url)
+            status = self._read_or_explain(run, url)
             self._say(f"the server used at most {server.peak_bytes / 1e6:.0f} MB of memory")
             if keep:
                 self._leave_serving(url, server)
@@ -114,6 +114,15 @@ class Demo:
             if not complete:
                 return False
         return True
+
+    def _read_or_explain(self, run: Run, url: str) -> int:
+        try:
+            return self._read(run, url)
+        except LakeError:
+            log = self._log.read_text(errors="replace").strip().splitlines()[-30:]
+            self._say("the server's log ends with:")
+            self._console.print("\n".join(log), highlight=False, markup=False, soft_wrap=True)
+            raise
 
     def _read(self, run: Run, url: str) -> int:
         truth = Truth(run)
