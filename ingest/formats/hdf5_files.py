@@ -7,6 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+import h5py
 from h5py import h5f, h5g, h5o, h5p
 
 from ingest.source import Source
@@ -98,7 +99,7 @@ class OpenFiles:
     def close(self) -> None:
         """Close every file."""
         for handle in self._handles:
-            handle.close()
+            h5py.File(handle).close()  # what is open in the file would keep it open
         self._handles.clear()
         self._open.clear()
 
@@ -140,14 +141,17 @@ class OpenFiles:
 
 def _open(name: bytes) -> h5f.FileID:
     access = h5p.create(h5p.FILE_ACCESS)
-    access.set_fclose_degree(h5f.CLOSE_STRONG)
     access.set_file_locking(False, True)  # a detector that holds a lock is still read
     try:
         return h5f.open(name, h5f.ACC_RDONLY, access)
     except OSError as error:
-        if "already open for" not in str(error):
-            raise
-        return h5f.open(name, h5f.ACC_RDONLY | h5f.ACC_SWMR_READ, access)
+        reason = str(error)
+        if "locking flag" in reason:  # open in this very process, where all must agree
+            access.set_file_locking(True, True)
+            return h5f.open(name, h5f.ACC_RDONLY, access)
+        if "already open for" in reason:
+            return h5f.open(name, h5f.ACC_RDONLY | h5f.ACC_SWMR_READ, access)
+        raise
 
 
 def reason_of(error: BaseException) -> str:

@@ -96,7 +96,10 @@ def _integer(type_id: h5t.TypeIntegerID) -> Element:
     size = type_id.get_size()
     kind = "u" if type_id.get_sign() == h5t.SGN_NONE else "i"
     if size not in _INTEGER_SIZES:
-        return Element("plain", np.dtype(type_id.dtype))
+        wider = next((known for known in _INTEGER_SIZES if known > size), None)
+        if wider is None:
+            return _unknown(type_id, f"integers of {size} bytes")
+        return Element("plain", np.dtype(f"{kind}{wider}"))
     return _whole(type_id, size, kind)
 
 

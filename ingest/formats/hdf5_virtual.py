@@ -42,8 +42,14 @@ class Region:
     block: tuple[int, ...]
 
     @classmethod
-    def of(cls, space: SpaceID) -> Region:
-        """Return what is selected in a dataspace.
+    def whole(cls, shape: tuple[int, ...]) -> Region:
+        """Return the region that is everything."""
+        ones = (1,) * len(shape)
+        return cls((0,) * len(shape), ones, ones, shape)
+
+    @classmethod
+    def of(cls, space: SpaceID) -> Region | None:
+        """Return what is selected in a dataspace; None for all, whose shape it may not know.
 
         Raises
         ------
@@ -51,9 +57,7 @@ class Region:
             Single points or an irregular union.
         """
         if space.get_select_type() == h5s.SEL_ALL:
-            shape = space.get_simple_extent_dims()
-            ones = (1,) * len(shape)
-            return cls((0,) * len(shape), ones, ones, shape)
+            return None
         if space.get_select_type() != h5s.SEL_HYPERSLABS or not space.is_regular_hyperslab():
             raise ScatteredError("it is put together from irregular selections")
         return cls(*(tuple(int(n) for n in part) for part in space.get_regular_hyperslab()))
@@ -118,8 +122,6 @@ class Mapping:
 
     virtual: Region
     source: Region
-    file: bytes
-    dataset: bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,20 +185,21 @@ def _sources(files: OpenFiles, dataset: Dataset) -> list[tuple[Mapping, Dataset]
         name = _bytes(creation.get_virtual_dsetname(index))
         spaces = creation.get_virtual_vspace(index), creation.get_virtual_srcspace(index)
         try:
-            whole = Mapping(Region.of(spaces[0]), Region.of(spaces[1]), file, name)
-            mappings = list(_numbered(whole, dataset)) if b"%" in file + name else [whole]
+            target = Region.of(spaces[0]) or Region.whole(dataset.extent or ())
+            taken = Region.of(spaces[1])
         except ScatteredError as error:
             scattered = error
             _check_bounds(spaces[1], _source(files, dataset, file, name))
             continue
-        for mapping in mappings:
-            key = mapping.file, mapping.dataset
+        for given, key in _numbered(target, (file, name), dataset):
             if key not in known:
                 known[key] = _source(files, dataset, *key)
             try:
-                found.append((_within(mapping, dataset, known[key]), known[key]))
+                mapping = _within(given, taken, _called(*key), dataset, known[key])
             except ScatteredError as error:
                 scattered = error
+                continue
+            found.append((mapping, known[key]))
     if scattered is not None:
         raise scattered
     return found
@@ -230,26 +233,24 @@ def _called(file: bytes, name: bytes) -> str:
     return repr(f"{text_of(file).rpartition('/')[2]}:{text_of(name)}")
 
 
-def _numbered(mapping: Mapping, dataset: Dataset) -> Iterator[Mapping]:
-    region, axis = mapping.virtual, mapping.virtual.open_axis
+def _numbered(
+    region: Region, names: tuple[bytes, bytes], dataset: Dataset
+) -> Iterator[tuple[Region, tuple[bytes, bytes]]]:
+    """Yield a mapping, or each block of one whose source names hold the pattern ``%b``."""
+    axis = region.open_axis
+    if b"%" not in names[0] + names[1]:
+        yield region, names
+        return
     if axis is None or region.block[axis] >= _UNLIMITED:
-        blocks = 1
-    else:
-        length = (dataset.extent or ())[axis] - region.start[axis]
-        blocks = max(0, -(-length // region.stride[axis]))
-    for number in range(blocks):
-        virtual = region
-        if axis is not None and blocks > 1:
-            start, count = list(region.start), list(region.count)
-            start[axis] += number * region.stride[axis]
-            count[axis] = 1
-            virtual = Region(tuple(start), region.stride, tuple(count), region.block)
-        elif axis is not None and region.count[axis] >= _UNLIMITED:
-            count = [1 if at == axis else n for at, n in enumerate(region.count)]
-            virtual = Region(region.start, region.stride, tuple(count), region.block)
-        yield Mapping(
-            virtual, mapping.source, _named(mapping.file, number), _named(mapping.dataset, number)
-        )
+        yield region, (_named(names[0], 0), _named(names[1], 0))
+        return
+    length = (dataset.extent or ())[axis] - region.start[axis]
+    for number in range(max(0, -(-length // region.stride[axis]))):
+        start, count = list(region.start), list(region.count)
+        start[axis] += number * region.stride[axis]
+        count[axis] = 1
+        block = Region(tuple(start), region.stride, tuple(count), region.block)
+        yield block, (_named(names[0], number), _named(names[1], number))
 
 
 def _named(pattern: bytes, number: int) -> bytes:
@@ -261,23 +262,25 @@ def _bytes(name: str | bytes) -> bytes:
     return name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name
 
 
-def _within(mapping: Mapping, dataset: Dataset, source: Dataset) -> Mapping:
+def _within(
+    given: Region, taken: Region | None, called: str, dataset: Dataset, source: Dataset
+) -> Mapping:
     """End unlimited selections where source or array end, and check that all is there."""
     there, here = source.extent or (), dataset.extent or ()
-    called = _called(mapping.file, mapping.dataset)
-    if len(mapping.source.start) != len(there) or len(mapping.virtual.start) != len(here):
+    taken = taken or Region.whole(there)
+    if len(taken.start) != len(there) or len(given.start) != len(here):
         raise BrokenError(f"source {called} has {len(there)} axes")
-    taken, given = mapping.source, mapping.virtual
     if taken.open_axis is not None and given.open_axis is not None:
         elements = min(taken.room(there), given.room(here))
         taken, given = taken.limited(elements), given.limited(elements)
     elif taken.open_axis is not None or given.open_axis is not None:
         raise ScatteredError("an unlimited selection meets a limited one")
-    if any(stop > length for stop, length in zip(taken.stop(), there, strict=True)):
+    short = math.prod(taken.lengths()) < math.prod(given.lengths())
+    if short or any(stop > length for stop, length in zip(taken.stop(), there, strict=True)):
         raise BrokenError(f"source {called} has shape {there}, less than is taken from it")
     if any(stop > length for stop, length in zip(given.stop(), here, strict=True)):
         raise BrokenError(f"source {called} is put outside of the array")
-    return Mapping(given, taken, mapping.file, mapping.dataset)
+    return Mapping(given, taken)
 
 
 def _common_rows(placed: Sequence[tuple[Mapping, Dataset, Placement]]) -> int:

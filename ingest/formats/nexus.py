@@ -259,7 +259,9 @@ def columns_of(group: Group) -> dict[str, Item]:
     if signal is not None and len(signal.shape) == 1 and lengths[signal.shape[0]] > 1:
         length = signal.shape[0]
     else:
-        length, _ = lengths.most_common(1)[0]
+        length, alike = lengths.most_common(1)[0]
+        if 2 * alike < lengths.total():
+            return {}
     columns = {name: item for name, item in group.fields.items() if _fits(item, length)}
     return columns if 2 <= len(columns) <= MOST_COLUMNS else {}
 
