@@ -179,9 +179,7 @@ class Nodes:
 def inner_node(entry: Node, inner: InnerNode) -> Node:
     """Return a node inside a file as a node like any other."""
     source = entry.data_sources[0]
-    properties = dict(source.properties)
-    if inner.problem is not None:
-        properties["problem"] = inner.problem
+    properties = {} if inner.problem is None else {"problem": inner.problem}
     return Node(
         path=join_path(entry.path, inner.path),
         id=f"{entry.id}/{inner.path}",

@@ -15,7 +15,7 @@ from lakeservice.storage.tables import StoredTable
 from schemas.chunks import ArrayStorage, TableStorage
 from schemas.errors import CorruptError, ErrorKind, InvalidRequestError
 from schemas.selection import Axis, Selection
-from schemas.structures import ArrayStructure
+from schemas.structures import ArrayStructure, TableStructure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,8 +113,13 @@ class Reader:
             raise InvalidRequestError(
                 ErrorKind.WRONG_FAMILY, f"{node.path!r} has no rows of its own to read"
             )
+        structure = node.structure
         table = StoredTable(
-            self._objects, node.structure, source.storage, source.assets, fetch_files=self._files
+            self._objects,
+            source.storage,
+            source.assets,
+            schema=structure.to_arrow() if isinstance(structure, TableStructure) else None,
+            fetch_files=self._files,
         )
         self._keep(node, table)
         return table
@@ -185,13 +190,10 @@ class Reader:
 
     def _read_column(self, node: Node, selection: Selection) -> Iterator[np.ndarray[Any, Any]]:
         parameters = _parameters(node)
-        stored = StoredTable(
-            self._objects,
-            None,
-            node.data_sources[0].storage,
-            node.data_sources[0].assets,
-            fetch_files=self._files,
-        )
+        source = node.data_sources[0]
+        if not isinstance(source.storage, TableStorage):
+            raise InvalidRequestError(ErrorKind.WRONG_FAMILY, f"{node.path!r} has no rows")
+        stored = StoredTable(self._objects, source.storage, source.assets, fetch_files=self._files)
         dtype = self.structure(node).dtype
         with stored.batches(columns=(parameters["column"],)) as reader:
             pieces = [

@@ -16,7 +16,7 @@ from lakeservice.storage.block_writer import BlockWriter
 from lakeservice.storage.layout import new_id
 from lakeservice.storage.mutations import stored_parts
 from lakeservice.storage.table_writer import TableWriter
-from schemas.chunks import ArrayStorage, TableStorage, ZarrParts
+from schemas.chunks import ArrayStorage, Part, TableStorage, ZarrParts
 from schemas.commit import Append, Applied, Create, Mutation, Update
 from schemas.entry import DataSource, Node, Spec
 from schemas.errors import (
@@ -118,14 +118,17 @@ class Writer:
         """Write a table, or the Arrow form of the draft's structure; returns the mutation."""
         path = self._free(draft.path)
         node_id = new_id()
-        with self._removed_on_failure(node_id):
-            writer = TableWriter(self._objects, f"data/{node_id}/0.parquet", reader.schema)
+        name = f"data/{node_id}/0.parquet"
+        with (
+            self._removed_on_failure(node_id),
+            TableWriter(self._objects, name, reader.schema) as writer,
+        ):
             for batch in reader:
                 writer.write(batch)
-            storage = writer.finish()
+            storage, rows = writer.finish()
         structure = draft.structure
         if isinstance(structure, ContainerStructure | TableStructure):
-            structure = TableStructure.from_arrow(reader.schema, rows=writer.rows)
+            structure = TableStructure.from_arrow(reader.schema, rows=rows)
         source = DataSource(mimetype=PARQUET, storage=storage)
         return self._create(draft, path, node_id, structure, source)
 
@@ -191,8 +194,8 @@ class Writer:
     ) -> Update:
         """Write a table (or one partition) anew; returns the mutation that swaps it in."""
         source, storage = self._own_table(node)
-        part, _rows = self._table_part(node, reader)
-        parts: tuple[Any, ...] = (part,)
+        part = self._table_part(node, reader)
+        parts: tuple[Part, ...] = (part,)
         if partition is not None:
             if partition < 0 or partition > len(storage.parts):
                 raise InvalidRequestError(
@@ -240,16 +243,19 @@ class Writer:
         self._own_table(node)
         if isinstance(node.structure, TableStructure):
             _same_schema(node, reader.schema)
-        part, _ = self._table_part(node, reader)
+        part = self._table_part(node, reader)
         return Append(path=node.path, id=node.id, parts=(part,))
 
-    def _table_part(self, node: Node, reader: pa.RecordBatchReader) -> tuple[Any, int]:
+    def _table_part(self, node: Node, reader: pa.RecordBatchReader) -> Part:
         name = f"data/{node.id}/{uuid.uuid4().hex[:12]}.parquet"
-        with self._removed_on_failure(node.id, name):
-            writer = TableWriter(self._objects, name, reader.schema)
+        with (
+            self._removed_on_failure(node.id, name),
+            TableWriter(self._objects, name, reader.schema) as writer,
+        ):
             for batch in reader:
                 writer.write(batch)
-            return writer.finish().parts[0], writer.rows
+            storage, _ = writer.finish()
+            return storage.parts[0]
 
     def commit(
         self,

@@ -131,8 +131,9 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
 
     def _schema(self, node: Node, request: ReadArray | ReadTable) -> pa.Schema:
         if isinstance(request, ReadTable):
-            stored = self._service.reader.table(node)
-            return _table_schema(node, stored.schema_of(request.columns))
+            reader = self._service.read_table(node, columns=request.columns, limit=0)
+            with reader:
+                return _table_schema(node, reader.schema)
         selection = self._service.selection(node, request.selection)
         if request.delivery == "encoded":
             return self._encoded_schema(node, selection)
@@ -140,7 +141,8 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
 
     def _encoded_schema(self, node: Node, selection: Selection) -> pa.Schema:
         array = self._service.reader.array(node)
-        document = {"selection": selection, "structure": array.structure, "layout": array.storage.layout}
+        layout = array.storage.layout
+        document = {"selection": selection, "structure": array.structure, "layout": layout}
         return ENCODED_SCHEMA.with_metadata({b"lake.encoded": msgspec.json.encode(document)})
 
     @guarded
