@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ingest.job import Job, Mode, Outcome, discard
 from ingest.recognise import installed_formats
-from ingest.state import Known, compare
+from ingest.state import Known, compare, made_from
 from ingest.summary import Failure, Progress, State, Step, Summary
 from ingest.walk import Candidate, Walk, Walker
 from ingest.workers import Limits, Workers
@@ -163,6 +163,8 @@ class _Run:
             self._touched.append(Update(path=node.path, id=node.id, data_sources=found.touched))
         self.summary.unchanged += 1
         self._step(candidate.name, "unchanged")
+        if found.left_out:
+            self._stand_alone(candidate.name, found.left_out)
 
     def _queue(
         self, candidate: Candidate, node_path: str, node_id: str, *, generation: str = ""
@@ -184,7 +186,7 @@ class _Run:
         """Take over what a worker has made of a job."""
         self.summary.problems += [Failure(job.name, problem) for problem in outcome.problems]
         if outcome.left_out:
-            self._stand_alone(job, outcome.left_out)
+            self._stand_alone(job.name, outcome.left_out)
         if outcome.reason is not None:
             self._fail(job.name, outcome.reason)
         elif outcome.node is None:
@@ -195,8 +197,8 @@ class _Run:
         if len(self._ready) >= _COMMITTED_AT_ONCE or time.monotonic() - self._flushed > _COMMIT_S:
             self.flush()
 
-    def _stand_alone(self, job: Job, paths: Sequence[Path]) -> None:
-        folder = job.name.rpartition("/")[0] if "/" in job.name else ""
+    def _stand_alone(self, series: str, paths: Sequence[Path]) -> None:
+        folder = series.rpartition("/")[0]
         alone = [
             Candidate(
                 (path,), self._walk.names[path], f"{folder}/{path.name}" if folder else path.name
@@ -231,10 +233,11 @@ class _Run:
         names = list(paths)
         for start in range(0, len(names), _DESCRIBED_AT_ONCE):
             found = self._committer.describe(names[start : start + _DESCRIBED_AT_ONCE])
-            for path, node in found.items():
-                candidate = Candidate((paths[path],), path, path)
-                if compare(node, candidate, self._mode).is_same:
-                    gone.append(Delete(path=path, id=node.id, expected_revision=node.revision))
+            gone += [
+                Delete(path=path, id=node.id, expected_revision=node.revision)
+                for path, node in found.items()
+                if made_from(node, paths[path])
+            ]
         return gone
 
     def flush(self) -> None:

@@ -167,7 +167,9 @@ def _entry(
     if contents.converted:
         properties["converted"] = contents.converted
     if found.left_out:
-        properties["left_out"] = [source.name for source in found.left_out]
+        properties["left_out"] = {
+            source.name: [source.size_bytes, source.mtime_ns] for source in found.left_out
+        }
     if tree is None and problems:
         properties["problems"] = list(problems[:_MOST_PROBLEMS])
     source = DataSource(

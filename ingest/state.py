@@ -10,11 +10,12 @@ import msgspec
 
 from ingest.job import Mode, checksum_of
 from ingest.source import Source, uri_of
+from schemas.entry import Asset
 from schemas.errors import LakeError
 
 if TYPE_CHECKING:
     from ingest.walk import Candidate
-    from schemas.entry import Asset, DataSource, Node
+    from schemas.entry import DataSource, Node
 
 
 class Known(NamedTuple):
@@ -26,6 +27,8 @@ class Known(NamedTuple):
     """Nothing has changed: size and time of every asset, or else its checksum."""
     touched: tuple[DataSource, ...] | None = None
     """Data sources with new times, where only those have changed."""
+    left_out: tuple[Path, ...] = ()
+    """Members of the series that stand on their own."""
 
 
 def compare(node: Node, candidate: Candidate, mode: Mode) -> Known:
@@ -37,21 +40,36 @@ def compare(node: Node, candidate: Candidate, mode: Mode) -> Known:
     there = {asset.data_uri for asset in source.assets}
     if not wanted & there:
         return Known(is_ours=not any(_found(asset) for asset in source.assets))
-    left_out = {
-        uri_of(path)
-        for path in candidate.paths
-        if path.name in source.properties.get("left_out", ())
-    }
+    left_out = _left_out(candidate, source)
     mode_then: Mode = "register" if source.management == "external" else "convert"
-    if wanted - there != left_out or mode_then != mode:
+    if wanted - there != {uri_of(path) for path in left_out} or mode_then != mode:
         return Known(is_ours=True)
     assets = [_compared(asset) for asset in source.assets]
     if any(asset is None for asset in assets):
         return Known(is_ours=True)
     if tuple(assets) == source.assets:
-        return Known(is_ours=True, is_same=True)
+        return Known(is_ours=True, is_same=True, left_out=left_out)
     changed: Any = msgspec.structs.replace(source, assets=tuple(assets))
-    return Known(is_ours=True, is_same=True, touched=(changed, *node.data_sources[1:]))
+    touched = (changed, *node.data_sources[1:])
+    return Known(is_ours=True, is_same=True, touched=touched, left_out=left_out)
+
+
+def _left_out(candidate: Candidate, source: DataSource) -> tuple[Path, ...]:
+    """Return the members that did not fit the series, and have not changed since."""
+    then: dict[str, list[int]] = source.properties.get("left_out", {})
+    found = []
+    for path in candidate.paths:
+        if path.name in then:
+            now = _found(Asset(data_uri=uri_of(path)))
+            if now is not None and [now.size_bytes, now.mtime_ns] == then[path.name]:
+                found.append(path)
+    return tuple(found)
+
+
+def made_from(node: Node, path: Path) -> bool:
+    """Tell whether an entry was made from this one file."""
+    assets = node.data_sources[0].assets if node.data_sources else ()
+    return bool(assets) and assets[0].data_uri == uri_of(path)
 
 
 def _compared(asset: Asset) -> Asset | None:

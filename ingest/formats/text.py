@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pyarrow import csv
 
-from ingest.formats.text_dialect import Dialect, dialect_of
+from ingest.formats.text_dialect import Dialect, dialect_of, is_all_comments
 from ingest.found import Found, Item
 from ingest.source import unreadable
 from schemas.structures import TableStructure
@@ -34,8 +34,11 @@ class TextFormat:
     suffixes = (".csv", ".tsv", ".txt", ".dat", ".asc", ".xy", ".xye", ".chi")
 
     def sniff(self, source: Source) -> bool:
-        """Tell whether the first lines are a table."""
-        return _dialect(source, source.head) is not None
+        """Tell whether the first lines are a table, or comments that one may follow."""
+        head = source.head
+        if len(head) < source.size_bytes and is_all_comments(head):
+            return True
+        return _dialect(source, head) is not None
 
     def open(self, source: Source) -> Found:
         """Go through the table once, to learn its types and number of rows."""

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import re
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ingest.metadata import LONGEST_LIST, assignments
@@ -22,6 +23,7 @@ _OTHERS = ("<", "{", "#F ", "#S ", "\x7fELF")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _DOTTED = re.compile(r"[A-Za-z]\w*(\.\w+)+")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab")
+_MOST_ROWS = 200  # tell enough
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +57,12 @@ def dialect_of(head: bytes, suffix: str, *, is_whole: bool) -> Dialect | None:
     lines = text.lstrip("\ufeff").splitlines()
     if not is_whole and len(lines) > 1:
         lines = lines[:-1]
-    rows = [
+    content = (
         (number, line)
         for number, line in enumerate(lines)
         if line.strip() and not line.lstrip().startswith(COMMENTS)
-    ]
+    )
+    rows = list(islice(content, _MOST_ROWS))
     best: tuple[int, _Block] | None = None
     for separator in (*_SEPARATORS, None):
         block = _block(rows, separator, suffix in _TABLE_SUFFIXES)
@@ -94,13 +97,22 @@ def _block(rows: Sequence[tuple[int, str]], separator: str | None, any_text: boo
     while start > 0 and len(split[start - 1][1]) == width:
         start -= 1
     block = split[start:]
+    above = [fields for _, fields in split[:start]]
     for comma in (False, True) if separator != "," else (False,):
-        numeric = [all(_is_number(field, comma) for field in fields) for _, fields in block]
+        if any(_is_numeric(fields, comma) for fields in above):
+            continue  # rows of several widths are no table
+        numeric = [_is_numeric(fields, comma) for _, fields in block]
         first = next((index for index, found in enumerate(numeric) if found), None)
-        if first is not None and all(numeric[first:]):
-            header = block[first - 1][1] if first else _loose_header(split, start, width)
-            found = [fields for _, fields in block[first:]]
-            return _Block(separator, block[first][0], width, found, header, comma)
+        if first is None or not all(numeric[first:]):
+            continue
+        titles = [fields for _, fields in block[:first]]
+        if separator is not None and (len(titles) > 2 or _any_number(titles, comma)):
+            continue
+        header = _loose_header(split, start, width)
+        if titles:
+            header = titles[-1] if separator is None else titles[0]
+        found = [fields for _, fields in block[first:]]
+        return _Block(separator, block[first][0], width, found, header, comma)
     if separator is None or len(block) < 2 or start:
         return None
     columns = list(zip(*(fields for _, fields in block[1:]), strict=True))
@@ -175,6 +187,14 @@ def _is_number(field: str, comma: bool) -> bool:
     return not field or bool((_COMMA_NUMBER if comma else _NUMBER).match(field))
 
 
+def _is_numeric(fields: Sequence[str], comma: bool) -> bool:
+    return any(fields) and all(_is_number(field, comma) for field in fields)
+
+
+def _any_number(rows: Sequence[Sequence[str]], comma: bool) -> bool:
+    return any(field and _is_number(field, comma) for row in rows for field in row)
+
+
 def _names(header: Sequence[str] | None, width: int) -> tuple[str, ...]:
     names: list[str] = []
     taken: Counter[str] = Counter()
@@ -201,6 +221,17 @@ def _nested(values: dict[str, Any]) -> dict[str, Any]:
             continue
         nested.setdefault(key, value)
     return nested
+
+
+def is_all_comments(head: bytes) -> bool:
+    """Tell whether these bytes are nothing but comment lines, so that a table may follow."""
+    decoded = _decode(head)
+    if decoded is None or _CONTROL.search(decoded[0]) or decoded[0].startswith(_OTHERS):
+        return False
+    lines = decoded[0].splitlines()[:-1]
+    return len(lines) > 1 and all(
+        not line.strip() or line.lstrip().startswith(COMMENTS) for line in lines
+    )
 
 
 def _decode(head: bytes) -> tuple[str, str] | None:

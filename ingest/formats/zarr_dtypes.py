@@ -72,7 +72,7 @@ def dtype_v3(data_type: Any) -> np.dtype[Any]:
         return np.dtype(_NUMBERS[name])
     try:
         if name in ("numpy.datetime64", "numpy.timedelta64"):
-            scale, kind = int(options.get("scale_factor", 1)), name[6]
+            scale, kind = int(options.get("scale_factor", 1)), "M" if "date" in name else "m"
             unit = options.get("unit", "generic")
             return np.dtype(kind + "8" if unit == "generic" else f"{kind}8[{scale}{unit}]")
         if name == "fixed_length_utf32":

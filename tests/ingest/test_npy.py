@@ -7,7 +7,6 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -21,6 +20,8 @@ from schemas.chunks import ArrayStorage, Contiguous
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    import pytest
 
 CUBE = np.arange(4 * 5 * 6, dtype="<u2").reshape(4, 5, 6)
 RECORDS = np.array(
@@ -85,7 +86,7 @@ class TestNpzDeflated(TestNpz):
         return path
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     array=hnp.arrays(
         st.sampled_from(["?", "<i2", ">i4", "<f4", ">c8", "<M8[s]", "S3", "<U2"]),
