@@ -68,7 +68,7 @@ class Chain:
         self._steps: list[tuple[int, str, Step]] = []
         order: tuple[int, ...] | None = None
         shape = layout.chunk_shape
-        for bit, codec in enumerate(layout.codecs):
+        for codec in layout.codecs:
             if codec.name == "bytes":
                 self.dtype = _in_order(self.dtype, codec)
             elif codec.name == "transpose":
@@ -77,7 +77,7 @@ class Chain:
                 shape = tuple(shape[axis] for axis in chosen)
             else:
                 step = step_of(codec, Context(self.dtype, shape))
-                self._steps.append((bit, codec.name, step))
+                self._steps.append((len(self._steps), codec.name, step))
         natural = order is None or order == tuple(range(len(order)))
         self._order = None if natural else order
         self._clipped = layout.edge == "clipped"
@@ -135,7 +135,8 @@ class Chain:
         shape
             Extent of the chunk, cut at the array's end.
         filter_mask
-            Bit i: codec i of the layout was left out for this chunk.
+            Bit i: codec i was left out for this chunk; ``bytes`` and ``transpose``
+            do not count.
         out
             Array of ``shape`` that receives the elements, of any dtype that they
             can be assigned to; None makes a new one.

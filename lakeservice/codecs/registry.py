@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakeservice.codecs import zarr
+from lakeservice.codecs import hdf5, numcodecs_steps, tiff, zarr
 from schemas.errors import ErrorKind, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from lakeservice.codecs.steps import Context, Factory, Step
     from schemas.chunks import Codec
 
-_STEPS: dict[str, Factory] = {**zarr.STEPS}
+_STEPS: dict[str, Factory] = {
+    **zarr.STEPS,
+    **hdf5.STEPS,
+    **tiff.STEPS,
+    **numcodecs_steps.STEPS,
+}
 _ARRAY_CODECS = frozenset({"bytes", "transpose"})  # the chain itself does these
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +29,11 @@ class Context(NamedTuple):
     """Element type as stored."""
     chunk_shape: tuple[int, ...]
     """Shape of a whole stored chunk."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of a whole stored chunk, decoded."""
+        return self.dtype.itemsize * math.prod(self.chunk_shape)
 
 
 class Step:
@@ -92,3 +98,17 @@ def sized(buffer: Buffer, size: int) -> Bytes1D:
     if found.size != size:
         raise DecodeError(f"decoded to {found.size} bytes instead of {size}")
     return found
+
+
+def filled(result: Any, out: Bytes1D) -> Bytes1D:
+    """Return ``out`` where a library says that it has filled all of it.
+
+    Raises
+    ------
+    DecodeError
+        It decoded fewer bytes.
+    """
+    size = out.size if result is None else memoryview(result).nbytes
+    if size != out.size:
+        raise DecodeError(f"decoded to {size} bytes instead of {out.size}")
+    return out

@@ -15,6 +15,7 @@ from lakeservice.codecs.steps import (
     DecodeError,
     Factory,
     Step,
+    filled,
     flat,
     sized,
 )
@@ -39,7 +40,7 @@ class ZstdStep(Step):
 
     def decode_into(self, encoded: Buffer, out: Bytes1D) -> None:
         """Decode into memory of exactly the decoded size."""
-        _check_filled(_library.zstd_decode(flat(encoded), out=out), out)
+        filled(_library.zstd_decode(flat(encoded), out=out), out)
 
     def encode(self, decoded: Buffer) -> Buffer:
         """Return a Zstandard frame."""
@@ -59,7 +60,7 @@ class GzipStep(Step):
 
     def decode_into(self, encoded: Buffer, out: Bytes1D) -> None:
         """Decode into memory of exactly the decoded size."""
-        _check_filled(_library.gzip_decode(flat(encoded), out=out), out)
+        filled(_library.gzip_decode(flat(encoded), out=out), out)
 
     def encode(self, decoded: Buffer) -> Buffer:
         """Return a gzip member."""
@@ -96,12 +97,6 @@ def _crc32c(payload: Buffer) -> int:
     import google_crc32c  # not needed to start; few arrays carry checksums
 
     return int(google_crc32c.value(bytes(payload)))
-
-
-def _check_filled(result: Any, out: Bytes1D) -> None:
-    size = len(memoryview(result)) if result is not None else out.size
-    if size != out.size:
-        raise DecodeError(f"decoded to {size} bytes instead of {out.size}")
 
 
 STEPS: dict[str, Factory] = {
