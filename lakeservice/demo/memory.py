@@ -8,10 +8,19 @@ def peak_resident(pid: int | str = "self") -> int:
 
     ``VmHWM`` of Linux; 0 where there is no such file.
     """
+    return _field(f"/proc/{pid}/status", "VmHWM:")
+
+
+def available() -> int:
+    """Return the memory that a process could take now, in bytes; 0 where it is not told."""
+    return _field("/proc/meminfo", "MemAvailable:")
+
+
+def _field(file: str, name: str) -> int:
     try:
-        with open(f"/proc/{pid}/status", encoding="ascii") as status:
-            for line in status:
-                if line.startswith("VmHWM:"):
+        with open(file, encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith(name):
                     return int(line.split()[1]) * 1024
     except OSError:
         pass
