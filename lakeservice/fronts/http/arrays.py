@@ -70,19 +70,21 @@ def _reply(call: Call, node: Node, selection: Selection) -> Reply:
 
 def put_full(call: Call) -> Reply:
     """Write all elements of an array that exists."""
+    if call.repeated(call.path) is not None:
+        return document(call, None)
     node = call.service.describe(call.path)
     structure = array_structure(call, node)
     _check_upload(call, structure.size_bytes, structure.shape, structure)
     rows = uploaded_rows(call, structure)
     update = call.service.writer.replace_array(node, rows)
-    call.service.commit(
-        [update], key=call.idempotency_key, principal=call.principal.name, trusted=True
-    )
+    call.commit(update, trusted=True)
     return document(call, None)
 
 
 def put_block(call: Call) -> Reply:
     """Write one chunk of an array that exists."""
+    if call.repeated(call.path) is not None:
+        return document(call, None)
     node = call.service.describe(call.path)
     structure = array_structure(call, node)
     if call.params.get("slice"):
@@ -98,9 +100,7 @@ def put_block(call: Call) -> Reply:
         raise _wrong_size(size, len(payload), shape, structure)
     elements = np.frombuffer(payload, structure.dtype).reshape(shape)
     update = call.service.writer.block(node, position, elements)
-    call.service.commit(
-        [update], key=call.idempotency_key, principal=call.principal.name, trusted=True
-    )
+    call.commit(update, trusted=True)
     return document(call, None)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lakeservice.fronts.http.etags import NotModifiedError, has_tag
-from schemas.errors import ErrorKind, InvalidRequestError
+from schemas.errors import ConflictError, ErrorKind, InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lakeservice.access.principals import Principal
     from lakeservice.fronts.http.body import Body
     from lakeservice.service.service import Service
+    from schemas.commit import Applied, Mutation
 
 Piece = bytes | memoryview
 """A part of an answer, ready for the socket."""
@@ -100,6 +101,34 @@ class Call:
             raise InvalidRequestError(
                 ErrorKind.BAD_BODY, f"the body is not a JSON document: {error}"
             ) from None
+
+    def repeated(self, path: str) -> Applied | None:
+        """Return what this very request was answered when it came before; None if it is new.
+
+        Raises
+        ------
+        ConflictError
+            ``idempotency-key-reused``: the key came with a request for another path.
+        """
+        answered = self.service.answer(self.idempotency_key)
+        if answered is None:
+            return None
+        for applied in answered:
+            if applied.path == path:
+                return applied
+        raise ConflictError(
+            ErrorKind.KEY_REUSED,
+            "this Idempotency-Key was used for a request for another path; take a new one",
+        )
+
+    def commit(self, mutation: Mutation, *, trusted: bool = False) -> None:
+        """Make a change visible, in the name of who sent the request."""
+        self.service.commit(
+            [mutation],
+            key=self.idempotency_key,
+            principal=self.principal.name,
+            trusted=trusted,
+        )
 
     def unless_known(self, tag: str) -> None:
         """End the work with 304 if the client holds the answer with this tag already."""

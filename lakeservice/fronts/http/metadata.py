@@ -23,7 +23,7 @@ from lakeservice.service.writing import Draft
 from schemas.commit import Delete, Update
 from schemas.entry import Spec
 from schemas.errors import ConflictError, ErrorKind, InvalidRequestError
-from schemas.path import clean_path, join_path
+from schemas.path import clean_path, join_path, name_of
 from schemas.query import Page
 from schemas.structures import ArrayStructure, ContainerStructure
 from schemas.ticket import Search
@@ -84,12 +84,14 @@ def create(call: Call) -> Reply:
     """Create a node below a container; its data comes with later requests."""
     asked = _read(call, _Create)
     parents = call.flag("parents", False)
-    if not parents:
-        call.service.describe(call.path)
     draft = _draft(call.path, asked, parents=parents)
-    applied = call.service.create_empty(
-        draft, key=call.idempotency_key, principal=call.principal.name
-    )
+    applied = call.repeated(draft.path)
+    if applied is None:
+        if not parents:
+            call.service.describe(call.path)
+        applied = call.service.create_empty(
+            draft, key=call.idempotency_key, principal=call.principal.name
+        )
     node = applied.node or call.service.describe(applied.path)
     content = {
         "id": node.name,
@@ -152,7 +154,7 @@ def replace(call: Call) -> Reply:
         specs=_specs(asked.specs),
         access_tags=_tags(asked.access_tags),
     )
-    call.service.commit([update], key=call.idempotency_key, principal=call.principal.name)
+    call.commit(update)
     return document(call, {"id": node.name})
 
 
@@ -165,12 +167,12 @@ def patch(call: Call) -> Reply:
             f"content-type {asked.content_type[:80]!r} in the body; "
             f"write {MERGE_PATCH!r} or {JSON_PATCH!r}",
         )
+    if call.repeated(call.path) is not None:
+        return document(call, {"id": name_of(call.path)})
     for attempt in range(ATTEMPTS):
         node = _changeable(call)
         try:
-            call.service.commit(
-                [_patched(node, asked)], key=call.idempotency_key, principal=call.principal.name
-            )
+            call.commit(_patched(node, asked))
         except ConflictError as error:
             if error.kind is not ErrorKind.REVISION_CONFLICT or attempt == ATTEMPTS - 1:
                 raise
@@ -203,6 +205,8 @@ def delete(call: Call) -> Reply:
 
     Data that this server holds goes only where ``external_only=false`` says so.
     """
+    if call.repeated(call.path) is not None:
+        return document(call, None)
     recursive = call.flag("recursive", False)
     external_only = call.flag("external_only", True)
     node = _changeable(call)
@@ -212,8 +216,7 @@ def delete(call: Call) -> Reply:
             f"{node.path!r} has data that is kept in this lake and would be gone; "
             "say external_only=false to delete it too",
         )
-    deletion = Delete(path=call.path, id=_guard(node), recursive=recursive)
-    call.service.commit([deletion], key=call.idempotency_key, principal=call.principal.name)
+    call.commit(Delete(path=call.path, id=_guard(node), recursive=recursive))
     return document(call, None)
 
 

@@ -223,7 +223,9 @@ class _Table(msgspec.Struct):
         if missing:
             raise _bad(f"columns {missing[:5]} are not in the Arrow schema")
         if not 1 <= self.npartitions <= MAX_PARTITIONS:
-            raise _bad(f"{self.npartitions} partitions; between 1 and {MAX_PARTITIONS} are possible")
+            raise _bad(
+                f"{self.npartitions} partitions; between 1 and {MAX_PARTITIONS} are possible"
+            )
         # Clients leave the index of pandas out of their list; it is a column all the same.
         return msgspec.structs.replace(structure, columns=tuple(names))
 

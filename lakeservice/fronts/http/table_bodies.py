@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -28,8 +29,9 @@ _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
 FORMS = (ARROW_FILE, ARROW_STREAM, PARQUET, CSV)
 
 
-def uploaded_table(call: Call, declared: pa.Schema) -> pa.RecordBatchReader:
-    """Return a reader of the rows in a request, with the declared columns and types.
+@contextmanager
+def uploaded_table(call: Call, declared: pa.Schema) -> Iterator[pa.RecordBatchReader]:
+    """Give a reader of the rows in a request, with the declared columns and types.
 
     The rows are read while the client sends them. Columns are found by name; an
     unnamed index of pandas that was not declared is left out; a declared column
@@ -39,35 +41,38 @@ def uploaded_table(call: Call, declared: pa.Schema) -> pa.RecordBatchReader:
     ------
     InvalidRequestError
         ``bad-body``: another form, columns missing or not declared, values that do
-        not convert, or bytes that end too early.
+        not convert, or bytes that end too early; the last two while it is read.
     """
     sent = media_type_of(call.headers.get("content-type")) or ARROW_FILE
     if sent not in FORMS:
         raise _bad(f"cannot read a table sent as {sent[:80]!r}; known are {', '.join(FORMS)}")
-    if call.body.length is not None and call.body.length > call.service.limits.upload_bytes:
+    limit = call.service.limits.upload_bytes
+    if call.body.length is not None and call.body.length > limit:
         raise TooLargeError(
             ErrorKind.TOO_LARGE,
-            f"a table of {call.body.length} bytes; at most "
-            f"{call.service.limits.upload_bytes} are accepted at a time",
+            f"a table of {call.body.length} bytes; at most {limit} are accepted at a time",
         )
-    try:
-        schema, batches = _opened(call, sent, declared)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(sent, error) from None
-    target = _target(declared, schema)
-    return pa.RecordBatchReader.from_batches(target, _conformed(sent, batches, target))
+    with ExitStack() as stack:
+        try:
+            schema, batches = _opened(call, sent, declared, stack)
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(sent, error) from None
+        target = _target(declared, schema)
+        yield pa.RecordBatchReader.from_batches(target, _conformed(sent, batches, target))
 
 
 def _opened(
-    call: Call, sent: str, declared: pa.Schema
+    call: Call, sent: str, declared: pa.Schema, stack: ExitStack
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     if sent == PARQUET:
-        spooled: Any = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115 closed below
+        # Parquet is read from its end.
+        spooled: Any = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115 (the stack)
+        stack.enter_context(spooled)
         for piece in call.body.pieces():
             spooled.write(piece)
         spooled.seek(0)
-        file = pyarrow.parquet.ParquetFile(spooled)
-        return file.schema_arrow, _parquet_batches(file, spooled)
+        file = stack.enter_context(pyarrow.parquet.ParquetFile(spooled))
+        return file.schema_arrow, file.iter_batches()
     stream = call.body.stream()
     if sent == CSV:
         types = {field.name: field.type for field in declared if not pa.types.is_null(field.type)}
@@ -78,11 +83,6 @@ def _opened(
         raise _bad("this is not an Arrow file: it does not begin with ARROW1")
     reader = pa.ipc.open_stream(stream)
     return reader.schema, iter(reader)
-
-
-def _parquet_batches(file: Any, spooled: Any) -> Iterator[pa.RecordBatch]:
-    with spooled:
-        yield from file.iter_batches()
 
 
 def _target(declared: pa.Schema, sent: pa.Schema) -> pa.Schema:

@@ -86,36 +86,31 @@ def _reply(call: Call, columns: tuple[str, ...] | None, number: int | None) -> R
 
 def put_full(call: Call) -> Reply:
     """Write all rows of a table that exists."""
-    node = call.service.describe(call.path)
-    reader = uploaded_table(call, _declared(node))
-    return _replaced(call, node, reader, None)
+    return _replaced(call, None)
 
 
 def put_partition(call: Call) -> Reply:
     """Write all rows of one partition of a table that exists."""
-    node = call.service.describe(call.path)
-    number = _partition(call)
-    reader = uploaded_table(call, _declared(node))
-    return _replaced(call, node, reader, number)
+    return _replaced(call, _partition(call))
 
 
-def _replaced(call: Call, node: Node, reader: pa.RecordBatchReader, number: int | None) -> Reply:
-    update = call.service.writer.replace_table(node, reader, number)
-    call.service.commit(
-        [update], key=call.idempotency_key, principal=call.principal.name, trusted=True
-    )
+def _replaced(call: Call, number: int | None) -> Reply:
+    if call.repeated(call.path) is None:
+        node = call.service.describe(call.path)
+        with uploaded_table(call, _declared(node)) as reader:
+            update = call.service.writer.replace_table(node, reader, number)
+        call.commit(update, trusted=True)
     return document(call, None)
 
 
 def append(call: Call) -> Reply:
     """Write rows after the last of a table that exists."""
-    node = call.service.describe(call.path)
     _partition(call)
-    reader = uploaded_table(call, _declared(node))
-    appended = call.service.writer.append_table(node, reader)
-    call.service.commit(
-        [appended], key=call.idempotency_key, principal=call.principal.name, trusted=True
-    )
+    if call.repeated(call.path) is None:
+        node = call.service.describe(call.path)
+        with uploaded_table(call, _declared(node)) as reader:
+            appended = call.service.writer.append_table(node, reader)
+        call.commit(appended, trusted=True)
     return document(call, None)
 
 

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from lakeservice.fronts.http.structures import structure_document
+from schemas.structures import TableStructure
+
+if TYPE_CHECKING:
+    from starlette.testclient import TestClient
+
+FILE = "application/vnd.apache.arrow.file"
+STREAM = "application/vnd.apache.arrow.stream"
+TABLE = pa.table({"a": [1, 2, 3], "b": ["x", "y", None], "c": [0.5, 1.5, 2.5]})
+
+
+def as_file(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    return sink.getvalue()
+
+
+def as_stream(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def as_parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(table, sink)
+    return sink.getvalue()
+
+
+def as_csv(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pyarrow.csv.write_csv(table, sink)
+    return sink.getvalue()
+
+
+def declare(
+    http: TestClient, schema: pa.Schema, name: str = "t", columns: list[str] | None = None
+) -> None:
+    structure = structure_document(TableStructure.from_arrow(schema))
+    if columns is not None:
+        structure["columns"] = columns
+    source = {"structure_family": "table", "structure": structure}
+    answer = http.post(
+        "/api/v1/metadata/",
+        json={"structure_family": "table", "data_sources": [source], "id": name},
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def put(http: TestClient, table: pa.Table, name: str = "t") -> None:
+    answer = http.put(
+        f"/api/v1/table/full/{name}", content=as_file(table), headers={"content-type": FILE}
+    )
+    assert (answer.status_code, answer.text) == (200, "null")
+
+
+def read(answer: Any) -> pa.Table:
+    assert answer.status_code == 200, answer.text
+    return pa.ipc.open_file(answer.content).read_all()
+
+
+@pytest.fixture
+def table(http: TestClient) -> str:
+    declare(http, TABLE.schema)
+    put(http, TABLE)
+    return "/api/v1/table/full/t"
+
+
+@pytest.mark.parametrize(
+    ("media_type", "encode"),
+    [
+        (FILE, as_file),
+        (STREAM, as_stream),
+        ("application/x-parquet", as_parquet),
+        ("text/csv; charset=utf-8", as_csv),
+    ],
+)
+def test_a_table_comes_back_in_whatever_form_it_was_sent(
+    http: TestClient, media_type: str, encode: Any
+) -> None:
+    declare(http, TABLE.schema)
+    answer = http.put(
+        "/api/v1/table/full/t", content=encode(TABLE), headers={"content-type": media_type}
+    )
+    assert answer.status_code == 200, answer.text
+    back = http.get("/api/v1/table/full/t")
+    assert back.headers["content-type"] == FILE
+    assert read(back).equals(TABLE)
+
+
+def test_a_table_that_was_only_declared_has_no_rows(http: TestClient) -> None:
+    declare(http, TABLE.schema)
+    assert read(http.get("/api/v1/table/full/t")).num_rows == 0
+
+
+def test_other_forms_of_a_table(http: TestClient, table: str) -> None:
+    assert http.get(table + "?format=csv").text == "a,b,c\n1,x,0.5\n2,y,1.5\n3,,2.5\n"
+    assert http.get(table + "?format=json").json() == TABLE.to_pydict()
+    stream = http.get(table, headers={"accept": STREAM})
+    assert stream.headers["content-type"] == STREAM
+    assert pa.ipc.open_stream(stream.content).read_all().equals(TABLE)
+    parquet = http.get(table, headers={"accept": "application/x-parquet"})
+    assert pyarrow.parquet.read_table(io.BytesIO(parquet.content)).equals(TABLE)
+
+
+def test_columns_are_chosen_by_query_or_body(http: TestClient, table: str) -> None:
+    wanted = TABLE.select(["c", "a"])
+    assert read(http.get(table, params={"column": ["c", "a"]})).equals(wanted)
+    assert read(http.post(table, json=["c", "a"])).equals(wanted)
+    assert read(http.post(table, json=None)).equals(TABLE)
+    assert read(http.post(table, content=b"")).equals(TABLE)
+    part = table.replace("full", "partition")
+    assert read(http.get(part, params={"partition": 0, "column": "c"})).column_names == ["c"]
+    assert read(http.post(part + "?partition=0", json=["a"])).column_names == ["a"]
+
+
+def test_rows_are_chosen_by_a_condition(http: TestClient, table: str) -> None:
+    answer = http.get(table, params={"where": "a > 1", "column": "b", "limit": 1})
+    assert read(answer).to_pydict() == {"b": ["y"]}
+
+
+def test_rows_are_appended(http: TestClient, table: str) -> None:
+    part = "/api/v1/table/partition/t?partition=0"
+    more = pa.table({"a": [4], "b": ["z"], "c": [3.5]})
+    answer = http.patch(part, content=as_file(more), headers={"content-type": FILE})
+    assert (answer.status_code, answer.text) == (200, "null")
+    assert read(http.get(table)).equals(pa.concat_tables([TABLE, more]))
+
+
+def test_a_partition_is_replaced(http: TestClient, table: str) -> None:
+    other = TABLE.slice(1)
+    answer = http.put("/api/v1/table/partition/t?partition=0", content=as_file(other))
+    assert answer.status_code == 200, answer.text
+    assert read(http.get("/api/v1/table/partition/t?partition=0")).equals(other)
+
+
+def test_an_index_of_pandas_comes_back(http: TestClient) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"a": [1, 2]}, index=[7, 9])
+    sent = pa.Table.from_pandas(frame, preserve_index=True)
+    declare(http, pa.Table.from_pandas(frame).schema, columns=["a"])
+    put(http, sent)
+    assert http.get("/api/v1/metadata/t").json()["data"]["attributes"]["structure"]["columns"] == [
+        "a"
+    ]
+    back = pa.ipc.open_file(http.get("/api/v1/table/full/t").content).read_pandas()
+    pd.testing.assert_frame_equal(back, frame)
+
+
+def test_a_range_index_that_was_not_declared_is_left_out(http: TestClient) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"a": [1, 2]})
+    declare(http, pa.Table.from_pandas(frame).schema)
+    put(http, pa.Table.from_pandas(frame, preserve_index=True))
+    back = pa.ipc.open_file(http.get("/api/v1/table/full/t").content).read_pandas()
+    pd.testing.assert_frame_equal(back, frame)
+
+
+def test_a_column_declared_without_a_type_takes_the_one_sent(http: TestClient) -> None:
+    declare(http, pa.schema([("s", pa.null())]))
+    sent = pa.table({"s": ["text"]})
+    put(http, sent)
+    assert read(http.get("/api/v1/table/full/t")).equals(sent)
+
+
+def test_values_are_converted_to_the_declared_type_where_that_loses_nothing(
+    http: TestClient,
+) -> None:
+    declare(http, pa.schema([("n", pa.float64()), ("s", pa.large_string())]))
+    put(http, pa.table({"s": ["x"], "n": [1]}))
+    assert read(http.get("/api/v1/table/full/t")).to_pydict() == {"n": [1.0], "s": ["x"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "told"),
+    [
+        (b"", FILE, "not an Arrow file"),
+        (b"rubbish that is no table", FILE, "not an Arrow file"),
+        (b"rubbish that is no table", STREAM, "cannot be read"),
+        (b"rubbish", "application/x-parquet", "cannot be read"),
+        (as_file(TABLE)[:40], FILE, "cannot be read"),
+        (as_stream(TABLE)[:-60], STREAM, "cannot be read"),
+        (as_file(TABLE), "application/x-hdf5", "known are"),
+        (as_file(TABLE.drop_columns(["c"])), FILE, "c missing"),
+        (as_file(TABLE.append_column("d", [[1, 2, 3]])), FILE, "d not declared"),
+        (as_file(TABLE.set_column(0, "a", [["p", "q", "r"]])), FILE, "was declared int64"),
+        (as_file(TABLE.set_column(0, "a", [[1.5, 2.5, 3.5]])), FILE, "was declared int64"),
+        (as_file(TABLE.rename_columns(["a", "b", "b"])), FILE, "one name"),
+        (b"a,b,c\n1,x\n", "text/csv", "cannot be read"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_and_change_nothing(
+    http: TestClient, table: str, content: bytes, media_type: str, told: str
+) -> None:
+    for method, url in (
+        ("PUT", table),
+        ("PUT", "/api/v1/table/partition/t?partition=0"),
+        ("PATCH", "/api/v1/table/partition/t?partition=0"),
+    ):
+        answer = http.request(method, url, content=content, headers={"content-type": media_type})
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["kind"] == "bad-body"
+        assert told in answer.json()["detail"]
+        assert len(answer.text) < 1000
+    assert read(http.get(table)).equals(TABLE)
+
+
+@pytest.mark.parametrize(
+    ("params", "kind"),
+    [
+        ({"column": "nope"}, "unknown-column"),
+        ({"format": "docx"}, "unknown-format"),
+        ({"where": "a >"}, "bad-query"),
+        ({"where": "nope > 1"}, "unknown-column"),
+        ({"limit": "-1"}, "bad-request"),
+    ],
+)
+def test_a_read_that_cannot_be_is_refused(
+    http: TestClient, table: str, params: dict[str, str], kind: str
+) -> None:
+    answer = http.get(table, params=params)
+    assert 400 <= answer.status_code < 500, answer.text
+    assert answer.json()["kind"] == kind
+
+
+def test_a_partition_that_is_not_there_is_refused(http: TestClient, table: str) -> None:
+    for query in ("", "?partition=", "?partition=x", "?partition=-1", "?partition=7"):
+        answer = http.get("/api/v1/table/partition/t" + query)
+        assert answer.status_code == 400
+        assert answer.json()["kind"] == "bad-request"
+    assert http.post(table, json={"a": 1}).json()["kind"] == "bad-body"
+
+
+def test_one_column_is_an_array_below_the_table(http: TestClient, table: str) -> None:
+    node = http.get("/api/v1/metadata/t/c").json()["data"]
+    assert node["id"] == "c"
+    assert node["attributes"]["structure_family"] == "array"
+    assert node["attributes"]["structure"]["shape"] == [3]
+    answer = http.get("/api/v1/array/full/t/c", params={"slice": "1:", "format": "json"})
+    assert answer.json() == [1.5, 2.5]
+
+
+def test_a_tag_saves_the_read_until_rows_come(http: TestClient, table: str) -> None:
+    tag = http.get(table).headers["etag"]
+    assert http.get(table, headers={"if-none-match": tag}).status_code == 304
+    assert http.get(table + "?column=a", headers={"if-none-match": tag}).status_code == 200
+    http.patch("/api/v1/table/partition/t?partition=0", content=as_file(TABLE))
+    assert http.get(table, headers={"if-none-match": tag}).status_code == 200
+
+
+def test_a_long_table_streams_in_every_form(http: TestClient) -> None:
+    long = pa.table({"n": range(500_000), "f": [0.25] * 500_000})
+    declare(http, long.schema)
+    put(http, long)
+    url = "/api/v1/table/full/t"
+    assert read(http.get(url)).equals(long)
+    assert http.get(url + "?format=csv").text.count("\n") == 500_001
+    assert json.loads(http.get(url + "?format=json&column=n").text)["n"] == [*range(500_000)]
+
+
+def test_what_is_not_a_table_is_not_read_as_one(http: TestClient) -> None:
+    http.post("/api/v1/metadata/", json={"structure_family": "container", "id": "box"})
+    assert http.get("/api/v1/table/full/box").json()["kind"] == "wrong-family"
+    answer = http.put("/api/v1/table/full/box", content=as_file(TABLE))
+    assert answer.json()["kind"] == "wrong-family"
