@@ -322,6 +322,14 @@ class Service:
         self._snapshot_when_long()
         return applied
 
+    def publish(
+        self, written: Create | Append, *, key: str | None = None, principal: str | None = None
+    ) -> Applied:
+        """Make data visible that `writer` wrote; see `Writer.publish`."""
+        applied = self.writer.publish(written, key=key, principal=principal)
+        self._snapshot_when_long()
+        return applied
+
     def answer(self, key: str | None) -> tuple[Applied, ...] | None:
         """Return what a request with this idempotency key was answered; None where it is new.
 
@@ -348,7 +356,7 @@ class Service:
     ) -> Applied:
         """Write an array and make it visible."""
         create = self.writer.array(draft, rows)
-        return self.commit([create], key=key, principal=principal, trusted=True)[-1]
+        return self.publish(create, key=key, principal=principal)
 
     def write_table(
         self,
@@ -360,14 +368,14 @@ class Service:
     ) -> Applied:
         """Write a table (or sparse, awkward, ragged data in Arrow form) and make it visible."""
         create = self.writer.table(draft, reader)
-        return self.commit([create], key=key, principal=principal, trusted=True)[-1]
+        return self.publish(create, key=key, principal=principal)
 
     def create_empty(
         self, draft: Draft, *, key: str | None = None, principal: str | None = None
     ) -> Applied:
         """Create a node whose data is written later; an array reads as zeros until then."""
         create = self.writer.empty(draft)
-        return self.commit([create], key=key, principal=principal, trusted=True)[-1]
+        return self.publish(create, key=key, principal=principal)
 
     def stage(self, mutation: Create | Append) -> bytes:
         """Return a receipt for data that is written but not committed."""

@@ -25,8 +25,9 @@ from schemas.errors import (
     ErrorKind,
     InvalidRequestError,
     LakeError,
+    UnavailableError,
 )
-from schemas.path import clean_path
+from schemas.path import clean_path, parent_of
 from schemas.structures import (
     ArrayStructure,
     ContainerStructure,
@@ -104,7 +105,7 @@ class Writer:
                 ErrorKind.BAD_STRUCTURE, "the stream is an array; its structure must be one too"
             )
         structure.check()
-        path = self._free(draft.path)
+        path = self._free(draft.path, parents=draft.parents)
         node_id = new_id()
         with self._removed_on_failure(node_id):
             writer = ArrayWriter(self._objects, f"data/{node_id}/0", structure)
@@ -116,7 +117,7 @@ class Writer:
 
     def table(self, draft: Draft, reader: pa.RecordBatchReader) -> Create:
         """Write a table, or the Arrow form of the draft's structure; returns the mutation."""
-        path = self._free(draft.path)
+        path = self._free(draft.path, parents=draft.parents)
         node_id = new_id()
         name = f"data/{node_id}/0.parquet"
         with (
@@ -134,7 +135,7 @@ class Writer:
 
     def empty(self, draft: Draft) -> Create:
         """Return the mutation for a node whose data is written later, block by block."""
-        path = self._free(draft.path)
+        path = self._free(draft.path, parents=draft.parents)
         node_id = new_id()
         structure = draft.structure
         source: DataSource | None = None
@@ -281,6 +282,27 @@ class Writer:
             [_named(mutation) for mutation in mutations], key=key, principal=principal
         )
 
+    def publish(
+        self, written: Create | Append, *, key: str | None = None, principal: str | None = None
+    ) -> Applied:
+        """Commit data that this writer has just written; refused data is removed again."""
+        try:
+            return self.commit([written], key=key, principal=principal, trusted=True)[-1]
+        except UnavailableError:  # it may be in the log all the same
+            raise
+        except LakeError:
+            self._discard(written)
+            raise
+
+    def _discard(self, written: Create | Append) -> None:
+        if isinstance(written, Create):
+            names = [f"data/{written.node.id}/"]
+        else:
+            names = [part.name for part in written.parts]
+        with contextlib.suppress(LakeError):
+            for below in names:
+                self._objects.delete([name for name, _ in self._objects.list(below)])
+
     def check_sources(self, mutations: Iterable[Mutation]) -> None:
         """Refuse mutations of a client that point at data which is not theirs to show.
 
@@ -311,14 +333,24 @@ class Writer:
                         "ask for the folder to be added to serve.roots",
                     )
 
-    def _free(self, path: str) -> str:
+    def _free(self, path: str, *, parents: bool) -> str:
         path = clean_path(path)
         if not path:
             raise ConflictError(ErrorKind.PATH_TAKEN, "the root exists already; name a path in it")
-        if self._nodes.nodes([path]):
+        parent = parent_of(path)
+        found = self._nodes.nodes([path, parent])
+        if path in found:
             raise ConflictError(
                 ErrorKind.PATH_TAKEN,
                 f"there is a node {path!r} already; delete it or choose another",
+            )
+        if parent and not parents and parent not in found:
+            self._nodes.describe(parent)  # tells how far the path leads
+        holder = found.get(parent)
+        if holder is not None and not isinstance(holder.structure, ContainerStructure):
+            raise ConflictError(
+                ErrorKind.PARENT_NOT_CONTAINER,
+                f"{parent!r} is a {holder.family}; only containers hold other nodes",
             )
         return path
 

@@ -224,10 +224,8 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             receipt = self._service.stage(mutation)
             writer.write(msgspec.json.encode({"receipt": receipt}))
             return
-        applied = self._service.commit(
-            [mutation], key=request.key, principal=principal.name, trusted=True
-        )
-        writer.write(msgspec.json.encode(self._actions.brief(applied[-1])))
+        applied = self._service.publish(mutation, key=request.key, principal=principal.name)
+        writer.write(msgspec.json.encode(self._actions.brief(applied)))
 
     def _written(self, request: Any, reader: flight.MetadataRecordBatchReader) -> Any:
         service = self._service
