@@ -22,6 +22,7 @@ ACTIONS = {
         "read:metadata",
         '{"path"}: the node, how many children it has, and how its chunks are encoded',
     ),
+    "entries": ("register", '{"paths"}: the entries at these paths, with where their data lies'),
     "search": ("read:metadata", "a Search: cursor and count, then a list of nodes"),
     "names": ("read:metadata", "a Search: the names of the nodes"),
     "count": ("read:metadata", "a Search: how many nodes match"),
@@ -39,6 +40,12 @@ class Describe(msgspec.Struct, kw_only=True):
 
     path: str
     as_of: int | None = None
+
+
+class EntriesAsk(msgspec.Struct, kw_only=True):
+    """Body of ``entries``."""
+
+    paths: tuple[str, ...]
 
 
 class DistinctAsk(msgspec.Struct, kw_only=True):
@@ -134,6 +141,11 @@ class Actions:
         storage = node.data_sources[0].storage if node.data_sources else None
         layout = storage.layout if isinstance(storage, ArrayStorage) else None
         return [{"node": self.public(node), "count": count, "layout": layout}]
+
+    def _entries(self, body: Body, _: Principal) -> list[Any]:
+        ask = msgspec.json.decode(body, type=EntriesAsk)
+        self._service.refresh()
+        return [self._service.nodes.nodes(ask.paths)]
 
     def _search(self, body: Body, _: Principal) -> list[Any]:
         listing = self._service.search(msgspec.json.decode(body, type=Search))
