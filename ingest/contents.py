@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import numpy as np
 
-from ingest.conversion import convert_array, convert_table
+from ingest.conversion import convert_array, convert_table, inline_array
 from ingest.found import ChunkRows
 from lakeservice.storage.chunk_index import write_chunk_index
 from lakeservice.storage.layout import chunk_index_name, inner_part, tree_name
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from schemas.entry import Asset
     from schemas.structures import Structure
 
+_INLINE_BYTES = 16 << 10  # converted arrays up to this size lie in the tree itself
+_MOST_INLINE = 4 << 20
 Storage = ArrayStorage | TableStorage | None
 
 
@@ -58,6 +60,7 @@ class Contents:
         self._beat = beat
         self._rows: list[ChunkRows] = []
         self._row_count = 0
+        self._inline_bytes = 0
         self.converted = 0
         """Number of arrays and tables whose values were copied."""
 
@@ -85,6 +88,10 @@ class Contents:
         self.converted += 1
         if isinstance(structure, ArrayStructure):
             read = cast("ReadRows", item.read)
+            size = structure.size_bytes
+            if item.path and size <= _INLINE_BYTES and self._inline_bytes + size <= _MOST_INLINE:
+                self._inline_bytes += size
+                return inline_array(structure, read)
             return convert_array(self._objects, name, structure, read, self._beat)
         return convert_table(
             self._objects, name, structure, cast("ReadBatches", item.read), self._beat

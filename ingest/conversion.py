@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,6 +11,8 @@ import numpy as np
 from lakeservice.storage.array_writer import ArrayWriter
 from lakeservice.storage.chunking import good_chunks
 from lakeservice.storage.table_writer import TableWriter
+from schemas.chunks import ArrayStorage, ChunkLayout, Codec, Inline
+from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.structures import ArrayStructure, TableStructure
 
 if TYPE_CHECKING:
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
     from ingest.found import ReadBatches, ReadRows
     from lakeservice.storage.objects import Objects
-    from schemas.chunks import ArrayStorage, TableStorage
+    from schemas.chunks import TableStorage
     from schemas.structures import Structure
 
 
@@ -42,6 +45,31 @@ def convert_array(
         writer.write(np.asarray(rows))
         beat()
     return writer.structure, writer.finish()
+
+
+def inline_array(structure: ArrayStructure, read: ReadRows) -> tuple[ArrayStructure, ArrayStorage]:
+    """Return a small array with its values in its very description.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``bad-body``: the rows do not add up to the structure.
+    """
+    rows = [np.asarray(block) for block in read()]
+    values = (
+        np.concatenate(rows) if structure.shape and len(rows) > 1 else rows[0] if rows else None
+    )
+    if values is None or values.size != math.prod(structure.shape):
+        raise InvalidRequestError(
+            ErrorKind.BAD_BODY, f"the rows do not add up to an array of shape {structure.shape}"
+        )
+    whole = tuple(max(1, length) for length in structure.shape)
+    payload = np.ascontiguousarray(values, structure.dtype).tobytes()
+    layout = ChunkLayout(
+        data_type=structure.data_type, chunk_shape=whole, codecs=(Codec("bytes"),), edge="clipped"
+    )
+    structure = msgspec.structs.replace(structure, chunks=whole)
+    return structure, ArrayStorage(layout=layout, location=Inline(payload=payload))
 
 
 def convert_table(

@@ -128,10 +128,13 @@ class Found:
 class Format(Protocol):
     """Reads one file format; made without arguments, holds no state."""
 
-    media_type: str
-    """Unique among the installed formats."""
-    suffixes: tuple[str, ...]
-    """Usual endings, lower case with the dot; never decide, only order the questions."""
+    @property
+    def media_type(self) -> str:
+        """Unique among the installed formats; a plain class attribute will do."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Usual endings, lower case with the dot; never decide, only order the questions."""
 
     def sniff(self, source: Source) -> bool:
         """Tell from the first bytes whether the file is of this format."""

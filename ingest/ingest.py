@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ingest.job import Job, Mode, Outcome, discard
-from ingest.recognise import installed_formats
+from ingest.recognise import checked, installed_formats
 from ingest.state import Known, compare, made_from
 from ingest.summary import Failure, Progress, State, Step, Summary
 from ingest.walk import Candidate, Walk, Walker
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ingest.committer import Committer
+    from ingest.found import Format
     from schemas.entry import DataSource, Node
 
 _DESCRIBED_AT_ONCE = 1000
@@ -42,6 +43,7 @@ def ingest(
     workers: int = 2,
     progress: Progress | None = None,
     limits: Limits | None = None,
+    formats: Sequence[Format] | None = None,
 ) -> Summary:
     """Put files and folders into a lake; what is there and has not changed stays as it is.
 
@@ -62,6 +64,10 @@ def ingest(
         Processes that read; 0 reads in this one, where a crash would end it.
     progress
         Called after each file.
+    limits
+        What a worker may use.
+    formats
+        Formats that may be recognised; None for all that are installed.
 
     Raises
     ------
@@ -71,12 +77,12 @@ def ingest(
         The lake cannot be written. What was committed until then stays.
     """
     started = time.monotonic()
-    formats = installed_formats()
+    known = installed_formats() if formats is None else checked(formats)
     objects = Objects.open(lake_uri)
-    walk = Walker(formats, skip=objects.root).run(sources, into)
+    walk = Walker(known, skip=objects.root).run(sources, into)
     run = _Run(walk, objects, committer, mode, progress)
     run.plan(walk.candidates)
-    outcomes = Workers(lake_uri, workers, limits).run(run.queue)
+    outcomes = Workers(lake_uri, workers, limits, formats).run(run.queue)
     try:
         for job, outcome in outcomes:
             run.take(job, outcome)

@@ -16,10 +16,12 @@ from lakeservice.storage.objects import Objects
 from schemas.errors import LakeError, error_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Sequence
     from multiprocessing.process import BaseProcess
 
-_QUEUED = 2  # jobs that a worker has at a time, so that it never waits for the next one
+    from ingest.found import Format
+
+_LONG_QUEUE = 8
 _BEAT_S = 1.0
 _LEAVE_S = 5.0
 
@@ -41,10 +43,19 @@ class Workers:
     ----------
     count
         Number of processes; with 0 everything happens in this one, without limits.
+    formats
+        Formats that may be recognised, which have to be picklable; None for all installed.
     """
 
-    def __init__(self, lake_uri: str, count: int, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        lake_uri: str,
+        count: int,
+        limits: Limits | None = None,
+        formats: Sequence[Format] | None = None,
+    ) -> None:
         self._lake_uri = lake_uri
+        self._formats = formats
         self._limits = limits or Limits()
         self._objects = Objects.open(lake_uri)
         self._workers: list[_Worker] = []
@@ -64,7 +75,7 @@ class Workers:
         if self._wanted == 0:
             while queue:
                 job = queue.popleft()
-                yield job, take(job, self._objects)
+                yield job, take(job, self._objects, formats=self._formats)
             return
         try:
             yield from self._run(queue)
@@ -80,8 +91,11 @@ class Workers:
     def _hand_out(self, queue: deque[Job]) -> None:
         busy = sum(len(worker.jobs) for worker in self._workers)
         while len(self._workers) < min(self._wanted, len(queue) + busy):
-            self._workers.append(_Worker(self._lake_uri, self._limits))
-        for depth in range(1, _QUEUED + 1):
+            self._workers.append(_Worker(self._lake_uri, self._limits, self._formats))
+        # a second job each, so that none waits for the next; not at the end, where it might
+        # wait behind a long one while another worker has nothing to do
+        depths = (1, 2) if len(queue) > _LONG_QUEUE * self._wanted else (1,)
+        for depth in depths:
             for worker in self._workers:
                 while queue and len(worker.jobs) < depth:
                     worker.give(queue.popleft())
@@ -140,11 +154,11 @@ class Workers:
 
 
 class _Worker:
-    def __init__(self, lake_uri: str, limits: Limits) -> None:
+    def __init__(self, lake_uri: str, limits: Limits, formats: Sequence[Format] | None) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(
-            target=_work, args=(theirs, lake_uri, limits), daemon=True, name="ingest"
+            target=_work, args=(theirs, lake_uri, limits, formats), daemon=True, name="ingest"
         )
         self.process.start()
         theirs.close()
@@ -176,7 +190,12 @@ def _death(code: int | None) -> str:
         return f"signal {-code}"
 
 
-def _work(connection: Connection[Any, Any], lake_uri: str, limits: Limits) -> None:
+def _work(
+    connection: Connection[Any, Any],
+    lake_uri: str,
+    limits: Limits,
+    formats: Sequence[Format] | None,
+) -> None:
     """Take jobs until nobody gives any more; the body of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the parent
     _limit_memory(limits.memory_mb)
@@ -192,7 +211,7 @@ def _work(connection: Connection[Any, Any], lake_uri: str, limits: Limits) -> No
     while True:
         try:
             job = connection.recv()
-            connection.send(take(job, objects, beat))
+            connection.send(take(job, objects, beat, formats))
         except (EOFError, OSError):
             return
         except LakeError as error:
