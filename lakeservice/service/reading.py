@@ -157,11 +157,7 @@ class Reader:
             yield array.read(selection).reshape(selection.shape)
             return
         for part in _leading(selection, itemsize, self._limits.small_bytes):
-            shape = part.shape
-            first = _first_kept(part)
-            for block in array.blocks(part, target_bytes=self._limits.block_bytes):
-                rows = (block.shape[first],) if shape else ()
-                yield block.reshape(rows + shape[1:])
+            yield from array.blocks(part, target_bytes=self._limits.block_bytes)
 
     def read_array_whole(self, node: Node, selection: Selection) -> np.ndarray[Any, Any]:
         """Return the selected elements as one array; for answers that fit into memory."""

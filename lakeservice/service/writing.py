@@ -227,7 +227,9 @@ class Writer:
         with self._removed_on_failure(node.id, prefix):
             layout = present.layout
             tail = msgspec.structs.replace(
-                structure, shape=(1, *structure.shape[1:]), chunks=layout.chunk_shape
+                structure,
+                shape=(layout.chunk_shape[0], *structure.shape[1:]),
+                chunks=layout.chunk_shape,
             )
             writer = ArrayWriter(self._objects, prefix, tail, layout.codecs, growing=True)
             for block in rows:
