@@ -82,12 +82,15 @@ class BloscStep(Step):
 
     def encode(self, decoded: Buffer) -> Buffer:
         """Return a Blosc frame."""
+        payload: Any = flat(decoded)
+        if self._typesize > 1 and payload.size % self._typesize == 0:
+            # the library takes the element size from the buffer, not from its argument
+            payload = payload.view(f"V{self._typesize}")
         frame: Buffer = _library.blosc_encode(
-            flat(decoded),
+            payload,
             level=self._level,
             compressor=self._compressor,
             shuffle=self._shuffle,
-            typesize=self._typesize,
             blocksize=self._blocksize,
             numthreads=1,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,18 +13,18 @@ import numpy as np
 
 from lakeservice.codecs.extent import Held
 from lakeservice.codecs.registry import step_of, unsupported
-from lakeservice.codecs.steps import Buffer, Bytes1D, Context, DecodeError, Runs, Step, flat, sized
+from lakeservice.codecs.runs import Cut
+from lakeservice.codecs.steps import Buffer, Bytes1D, Context, DecodeError, Step, flat
 from schemas.errors import CorruptError, ErrorKind, LakeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from lakeservice.codecs.extent import Extent
     from schemas.chunks import ChunkLayout, Codec
 
-_GAP = 32 << 10  # unwanted bytes between two wanted runs that are worth skipping
 _SMALL = 64 << 10  # chunks below this size are decoded whole
 _KEPT_SCRATCH = 32 << 20
 _MAX_CHAINS = 512
@@ -212,17 +213,37 @@ class Chain:
             _decode_all(encoded, steps, flat(target), size)
             return
         order = self._order or tuple(range(len(stored)))
-        in_store = tuple(stored[axis] for axis in order)
-        chosen = tuple(source[axis] for axis in order)
-        if not steps and isinstance(encoded, Held):
-            scratch = sized(encoded.read(0, encoded.length), size)
+        cut = Cut(
+            tuple(stored[axis] for axis in order),
+            self.dtype,
+            tuple(source[axis] for axis in order),
+        )
+        if not steps:
+            elements = self._read_part(encoded, cut, target)
+            if elements is None:
+                return
         else:
             scratch = _SCRATCH.take(size)
-            runs = _runs(in_store, self.dtype.itemsize, chosen) if size > _SMALL else ()
-            if not runs or not _decode_some(encoded, steps, runs, scratch):
-                _decode_all(encoded, steps, scratch, size)
-        elements = scratch.view(self.dtype).reshape(in_store)[chosen]
+            _decode_some(encoded, steps, cut, scratch)
+            elements = cut.view(scratch, 0)
         target[...] = elements.transpose(_inverse(order)) if self._order else elements
+
+    def _read_part(self, encoded: Extent, cut: Cut, target: NDArray[Any]) -> NDArray[Any] | None:
+        """Read elements that are stored as they are; None where they are in place already."""
+        if encoded.length != cut.whole:
+            raise DecodeError(f"{encoded.length} bytes are stored instead of {cut.whole}")
+        if isinstance(encoded, Held):
+            return cut.view(flat(encoded.read(0, encoded.length)), 0)
+        runs = cut.runs()
+        low, high = runs[0][0], runs[-1][1]
+        dense = high - low == cut.size and cut.ascending and self._order is None
+        if dense and target.dtype == self.dtype and target.flags.c_contiguous:
+            encoded.read_into(low, flat(target))
+            return None
+        scratch = _SCRATCH.take(high - low)
+        for start, stop in runs:
+            encoded.read_into(start, scratch[start - low : stop - low])
+        return cut.view(scratch, low)
 
     def _active(self, filter_mask: int) -> list[tuple[str, Step]]:
         return [(name, step) for bit, name, step in self._steps if not filter_mask >> bit & 1]
@@ -270,67 +291,33 @@ def _decode_all(encoded: Extent, steps: list[tuple[str, Step]], out: Bytes1D, si
     for _, step in steps[:-1]:
         sizes.append(None if sizes[-1] is None else step.encoded_size(sizes[-1]))
     payload = encoded.read(0, encoded.length)
-    name = ""
-    try:
-        for number in range(len(steps) - 1, 0, -1):
-            name, step = steps[number]
+    for number in range(len(steps) - 1, 0, -1):
+        name, step = steps[number]
+        with _naming(name):
             payload = step.decode(payload, sizes[number])
-        name, step = steps[0]
-        step.decode_into(payload, out)
-    except (DecodeError, MemoryError, LakeError):
-        raise
-    except Exception as error:
-        # codec libraries raise whatever they like on bytes that are not theirs
-        raise DecodeError(f"{name} cannot decode it: {str(error)[:200]}") from error
-
-
-def _decode_some(encoded: Extent, steps: list[tuple[str, Step]], runs: Runs, out: Bytes1D) -> bool:
-    if not steps:
-        if encoded.length != out.size:
-            raise DecodeError(f"{encoded.length} bytes are stored instead of {out.size}")
-        for start, stop in runs:
-            encoded.read_into(start, out[start:stop])
-        return True
-    if len(steps) > 1:
-        return False
     name, step = steps[0]
+    with _naming(name):
+        step.decode_into(payload, out)
+
+
+def _decode_some(encoded: Extent, steps: list[tuple[str, Step]], cut: Cut, out: Bytes1D) -> None:
+    """Decode at least what a cut needs into its place in the whole chunk."""
+    if len(steps) == 1 and cut.whole > _SMALL:
+        runs = cut.runs()
+        if 2 * sum(stop - start for start, stop in runs) < cut.whole:
+            name, step = steps[0]
+            with _naming(name):
+                if step.decode_runs(encoded, runs, out):
+                    return
+    _decode_all(encoded, steps, out, cut.whole)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Turn whatever a codec's library raises on bytes that are not its own into our error."""
     try:
-        return step.decode_runs(encoded, runs, out)
+        yield
     except (DecodeError, MemoryError, LakeError):
         raise
     except Exception as error:
         raise DecodeError(f"{name} cannot decode it: {str(error)[:200]}") from error
-
-
-def _runs(shape: tuple[int, ...], itemsize: int, source: tuple[slice, ...]) -> Runs:
-    """Return the byte ranges that hold the wanted elements; none where that is most of them."""
-    strides = [itemsize * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    reach = []  # per axis, first and last wanted element and how many there are
-    for part, length in zip(source, shape, strict=True):
-        wanted = range(length)[part]
-        reach.append((min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1]), wanted))
-    starts = np.zeros(1, np.int64)
-    split = 0
-    while split < len(shape):
-        wanted = reach[split][2]
-        inner = sum(
-            (last - first) * stride
-            for (first, last, _), stride in zip(
-                reach[split + 1 :], strides[split + 1 :], strict=True
-            )
-        )
-        if len(wanted) > 1 and abs(wanted.step) * strides[split] - inner - itemsize < _GAP:
-            break
-        places = np.sort(np.asarray(wanted, np.int64)) * strides[split]
-        starts = (starts[:, None] + places[None, :]).reshape(-1)
-        split += 1
-    low = sum(
-        first * stride for (first, _, _), stride in zip(reach[split:], strides[split:], strict=True)
-    )
-    high = sum(
-        last * stride for (_, last, _), stride in zip(reach[split:], strides[split:], strict=True)
-    )
-    span = high - low + itemsize
-    if span * starts.size * 2 > itemsize * math.prod(shape):
-        return ()
-    return [(int(start) + low, int(start) + low + span) for start in starts]

@@ -9,6 +9,7 @@ from schemas.chunks import Codec
 if TYPE_CHECKING:
     import numpy as np
 
+_BLOCK_BYTES = 32 << 10  # times the element size; a small slice decodes few of them
 _MAX_TYPESIZE = 255  # of a Blosc frame
 
 
@@ -26,7 +27,7 @@ def default_codecs(dtype: np.dtype[Any]) -> tuple[Codec, ...]:
                 "cname": "lz4",
                 "clevel": 5,
                 "shuffle": "bitshuffle",
-                "blocksize": 0,
+                "blocksize": _BLOCK_BYTES,
             },
         ),
     )

@@ -211,7 +211,9 @@ class StoredArray:
         wanted = max(1, target_bytes // max(1, row_bytes))
         most = max(1, 16 * target_bytes // max(1, row_bytes))
         if self.chain.is_plain:
-            counts: Iterable[int] = _even(part.count, wanted)
+            span = self.dtype.itemsize * math.prod(self.structure.shape[axis + 1 :])
+            near = 16 * target_bytes // max(1, span * abs(part.step))
+            counts: Iterable[int] = _even(part.count, max(1, min(wanted, near)))
         else:
             counts = _gathered(self.grid.run_lengths(axis, part), wanted, most)
         done = 0
