@@ -116,7 +116,7 @@ def test_other_families() -> None:
         "resizable": False,
     }
     assert structure_document(read_structure("ragged", ragged)) == ragged
-    assert structure_document(ContainerStructure(), 5) == {"contents": None, "count": 5}
+    assert structure_document(ContainerStructure(), count=5) == {"contents": None, "count": 5}
     assert structure_document(read_structure("bytes", None)) == {}
     assert read_structure("container", None) == ContainerStructure()
 

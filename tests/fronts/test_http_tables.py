@@ -104,6 +104,7 @@ def test_a_table_comes_back_in_whatever_form_it_was_sent(
 def test_a_table_that_was_only_declared_has_no_rows(http: TestClient) -> None:
     declare(http, TABLE.schema)
     assert read(http.get("/api/v1/table/full/t")).num_rows == 0
+    assert read(http.get("/api/v1/table/partition/t?partition=0")).num_rows == 0
 
 
 def test_other_forms_of_a_table(http: TestClient, table: str) -> None:
@@ -140,6 +141,26 @@ def test_rows_are_appended(http: TestClient, table: str) -> None:
     assert read(http.get(table)).equals(pa.concat_tables([TABLE, more]))
 
 
+def test_appended_rows_belong_to_the_last_partition_that_a_client_was_told_of(
+    http: TestClient,
+) -> None:
+    declare(http, TABLE.schema)
+    link = http.get("/api/v1/metadata/t").json()["data"]["links"]["partition"]
+    for start in range(3):
+        http.patch(link.format(index=0), content=as_file(TABLE.slice(start, 1)))
+    node = http.get("/api/v1/metadata/t").json()["data"]
+    assert node["attributes"]["structure"]["npartitions"] == 1
+    for known in (link, node["links"]["partition"]):
+        assert read(http.get(known.format(index=0))).equals(TABLE)
+    limited = read(http.get(link.format(index=0), params={"partition": 0, "of": 1, "limit": 2}))
+    assert limited.equals(TABLE.slice(0, 2))
+    url = "/api/v1/table/partition/t"
+    assert read(http.get(url, params={"partition": 1})).equals(TABLE.slice(1, 1))
+    assert read(http.get(url, params={"partition": 0, "of": 2})).equals(TABLE.slice(0, 1))
+    assert read(http.get(url, params={"partition": 1, "of": 2})).equals(TABLE.slice(1))
+    assert read(http.get(url, params={"partition": 4, "of": 5})).num_rows == 0
+
+
 def test_a_partition_is_replaced(http: TestClient, table: str) -> None:
     other = TABLE.slice(1)
     answer = http.put("/api/v1/table/partition/t?partition=0", content=as_file(other))
@@ -157,8 +178,11 @@ def test_an_index_of_pandas_comes_back(http: TestClient) -> None:
     assert http.get("/api/v1/metadata/t").json()["data"]["attributes"]["structure"]["columns"] == [
         "a"
     ]
-    back = pa.ipc.open_file(http.get("/api/v1/table/full/t").content).read_pandas()
-    pd.testing.assert_frame_equal(back, frame)
+    for query in ("", "?column=a"):
+        answer = http.get("/api/v1/table/full/t" + query)
+        back = pa.ipc.open_file(answer.content).read_pandas()
+        pd.testing.assert_frame_equal(back, frame)
+    assert http.get("/api/v1/table/full/t?column=a&format=csv").text == "a\n1\n2\n"
 
 
 def test_a_range_index_that_was_not_declared_is_left_out(http: TestClient) -> None:

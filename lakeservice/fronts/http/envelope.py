@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from lakeservice.fronts.http.links import node_links
+from lakeservice.fronts.http.partitions import told_partitions
 from lakeservice.fronts.http.structures import structure_document
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ def _item(
     container = family == "container"
     structure = None
     if "structure" in fields:
-        structure = structure_document(node.structure, count)
+        structure = structure_document(
+            node.structure, count=count, partitions=told_partitions(node)
+        )
     elif "count" in fields and container:
         structure = {"contents": None, "count": count}
     item: dict[str, Any] = {
@@ -112,7 +115,7 @@ def spec_documents(specs: Sequence[Spec]) -> list[dict[str, Any]]:
 
 def source_documents(node: Node) -> list[dict[str, Any]]:
     """Return the data sources of a node; of an asset's address only the file's name is told."""
-    structure = structure_document(node.structure)
+    structure = structure_document(node.structure, partitions=told_partitions(node))
     return [
         _source_document(number, source, node.family, structure)
         for number, source in enumerate(node.data_sources, 1)

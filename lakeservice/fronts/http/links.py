@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
+from lakeservice.fronts.http.partitions import told_partitions
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -37,7 +39,8 @@ def node_links(base: str, node: Node) -> dict[str, str]:
         links["block"] = node_link(base, "array/block", path) + f"?block={block}"
     elif family == "table":
         links["full"] = node_link(base, "table/full", path)
-        links["partition"] = node_link(base, "table/partition", path) + "?partition={index}"
+        told = f"?partition={{index}}&of={told_partitions(node)}"
+        links["partition"] = node_link(base, "table/partition", path) + told
     elif family == "awkward":
         links["buffers"] = node_link(base, "awkward/buffers", path)
         links["full"] = node_link(base, "awkward/full", path)

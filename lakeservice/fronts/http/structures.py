@@ -29,13 +29,17 @@ if TYPE_CHECKING:
     from schemas.structures import Chunks
 
 
-def structure_document(structure: Structure, count: int | None = None) -> dict[str, Any]:
+def structure_document(
+    structure: Structure, *, count: int | None = None, partitions: int | None = None
+) -> dict[str, Any]:
     """Return a structure as Tiled's clients read it.
 
     Parameters
     ----------
     count
         Number of children, for a container.
+    partitions
+        Number of partitions to tell of a table; None for its own.
     """
     match structure:
         case ArrayStructure():
@@ -43,7 +47,7 @@ def structure_document(structure: Structure, count: int | None = None) -> dict[s
         case TableStructure():
             return {
                 "arrow_schema": structure.arrow_schema,
-                "npartitions": structure.npartitions,
+                "npartitions": structure.npartitions if partitions is None else partitions,
                 "columns": shown_columns(structure),
                 "resizable": False,
             }

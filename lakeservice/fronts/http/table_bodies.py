@@ -25,7 +25,8 @@ ARROW_MAGIC = b"ARROW1\0\0"
 """An Arrow file is this, then an Arrow stream, then a footer that a reader forwards can miss."""
 SPOOLED_BYTES = 16 << 20
 """A Parquet upload above this size waits in a temporary file."""
-_UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
+UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
+"""Names that pandas gives to columns of an index without a name."""
 FORMS = (ARROW_FILE, ARROW_STREAM, PARQUET, CSV)
 
 
@@ -91,7 +92,7 @@ def _target(declared: pa.Schema, sent: pa.Schema) -> pa.Schema:
         raise _bad("two of the columns sent have one name; columns are told apart by name")
     missing = [name for name in declared.names if name not in names]
     unknown = [
-        name for name in names if name not in declared.names and not _UNNAMED_INDEX.fullmatch(name)
+        name for name in names if name not in declared.names and not UNNAMED_INDEX.fullmatch(name)
     ]
     if missing or unknown:
         told = [f"{', '.join(missing[:8])} missing"] if missing else []

@@ -6,19 +6,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+import pyarrow as pa
 
 from lakeservice.fronts.http.arrays import with_file_name
 from lakeservice.fronts.http.call import Reply
 from lakeservice.fronts.http.documents import document
 from lakeservice.fronts.http.etags import entity_tag
 from lakeservice.fronts.http.negotiation import chosen
-from lakeservice.fronts.http.table_bodies import uploaded_table
-from lakeservice.fronts.http.table_forms import TABLE_FORMS
+from lakeservice.fronts.http.partitions import parts_of, stored_parts
+from lakeservice.fronts.http.table_bodies import UNNAMED_INDEX, uploaded_table
+from lakeservice.fronts.http.table_forms import ARROW_FILE, TABLE_FORMS
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.structures import TableStructure
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from collections.abc import Iterator
 
     from lakeservice.fronts.http.call import Call
     from lakeservice.service.service import Service
@@ -34,54 +36,97 @@ class Asked:
     columns: tuple[str, ...] | None
     where: str | None
     limit: int | None
-    partition: int | None
+    parts: range | None
+    """Stored parts; None for all."""
 
     def read(self, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
         """Return a fresh reader, of these columns where they are named."""
+        wanted = self.columns if columns is None else columns
+        if self.parts is None:
+            return self._reader(wanted, self.limit, None)
+        if not self.parts:
+            return self._reader(wanted, 0, None)
+        first = self._reader(wanted, self.limit, self.parts[0])
+        if len(self.parts) == 1:
+            return first
+        batches = self._one_after_another(wanted, first, self.parts)
+        return pa.RecordBatchReader.from_batches(first.schema, batches)
+
+    def _one_after_another(
+        self, columns: tuple[str, ...] | None, first: pa.RecordBatchReader, parts: range
+    ) -> Iterator[pa.RecordBatch]:
+        left = self.limit
+        for part in parts:
+            with first if part == parts[0] else self._reader(columns, left, part) as reader:
+                for batch in reader:
+                    left = None if left is None else left - batch.num_rows
+                    yield batch
+
+    def _reader(
+        self, columns: tuple[str, ...] | None, limit: int | None, part: int | None
+    ) -> pa.RecordBatchReader:
         return self.service.read_table(
-            self.node,
-            columns=self.columns if columns is None else columns,
-            where=self.where,
-            limit=self.limit,
-            partition=self.partition,
+            self.node, columns=columns, where=self.where, limit=limit, partition=part
         )
 
 
 def full(call: Call) -> Reply:
     """Return a table, with the columns named by ``column=``."""
-    return _reply(call, _columns_in_query(call), None)
+    return _reply(call, _columns_in_query(call), whole=True)
 
 
 def full_by_body(call: Call) -> Reply:
     """Return a table, with the columns that the body lists."""
-    return _reply(call, _columns_in_body(call), None)
+    return _reply(call, _columns_in_body(call), whole=True)
 
 
 def partition(call: Call) -> Reply:
     """Return one partition of a table."""
-    return _reply(call, _columns_in_query(call), _partition(call))
+    return _reply(call, _columns_in_query(call), whole=False)
 
 
 def partition_by_body(call: Call) -> Reply:
     """Return one partition of a table, with the columns that the body lists."""
-    return _reply(call, _columns_in_body(call), _partition(call))
+    return _reply(call, _columns_in_body(call), whole=False)
 
 
-def _reply(call: Call, columns: tuple[str, ...] | None, number: int | None) -> Reply:
+def _reply(call: Call, columns: tuple[str, ...] | None, *, whole: bool) -> Reply:
+    number = None if whole else _partition(call)
     node = call.service.describe(call.path, as_of=call.as_of)
     form = chosen(TABLE_FORMS, call.params, call.headers)
+    parts = None if number is None else _parts(call, node, number)
+    if columns is not None and form.media_type == ARROW_FILE:
+        columns = _with_index(node, columns)
     asked = Asked(
         service=call.service,
         node=node,
         columns=columns,
         where=call.params.get("where") or None,
         limit=call.integer("limit"),
-        partition=number,
+        parts=parts,
     )
-    question = (columns, asked.where, asked.limit, number, form.media_type)
+    question = (columns, asked.where, asked.limit, parts, form.media_type)
     tag = entity_tag(node.id, node.revision, node.version, question)
     call.unless_known(tag)
     return with_file_name(call, Reply(form.write(asked), form.sent_as)).tagged(tag)
+
+
+def _parts(call: Call, node: Node, number: int) -> range:
+    told = call.integer("of")
+    known = told if told is not None else max(1, stored_parts(node))
+    if number >= known:
+        raise InvalidRequestError(
+            ErrorKind.BAD_REQUEST,
+            f"partition {number} of {node.path!r}, which has {known}; the first is 0",
+        )
+    return parts_of(node, number, told)
+
+
+def _with_index(node: Node, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Add the unnamed index of pandas, by which its readers know the rows."""
+    present = node.structure.columns if isinstance(node.structure, TableStructure) else ()
+    index = [name for name in present if UNNAMED_INDEX.fullmatch(name) and name not in columns]
+    return (*columns, *index)
 
 
 def put_full(call: Call) -> Reply:
