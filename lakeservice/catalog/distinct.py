@@ -1,0 +1,113 @@
+"""Distinct values: what values a key has among some nodes, and how often."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from lakeservice.catalog.attributes import NUMBERS, TEXTS
+from lakeservice.catalog.database import statement
+from lakeservice.catalog.keys import FAMILY, SPECS
+from lakeservice.catalog.values import BOOLEAN, KIND_BITS, LIST, NULL, NUMBER, TEXT, whole
+from schemas.entry import Spec
+from schemas.errors import ErrorKind, TooLargeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lakeservice.catalog.places import Bools
+    from lakeservice.catalog.reading import Reading
+
+MAX_VALUES = 100_000
+"""Most different values of one key in one answer."""
+
+_COLUMNS = {
+    NUMBERS: "attribute & 15 AS kind, number, rest, '' AS text, record",
+    TEXTS: "attribute & 15 AS kind, 0.0 AS number, 0.0 AS rest, text, record",
+}
+_COUNT = (
+    "SELECT kind, number, rest, text, min(node), count(*) "
+    "FROM ({source}) JOIN chosen USING (record) GROUP BY ALL LIMIT {most}"
+)
+_specs = msgspec.json.Decoder(list[Spec])
+
+
+class Counted(NamedTuple):
+    """One value with the number of nodes that have it."""
+
+    kind: int
+    number: float
+    rest: float
+    text: str
+    """The text; of a list, its digest."""
+    node: int
+    """One of the nodes that have it."""
+    nodes: int
+    """How many have it."""
+
+
+class DistinctValues:
+    """Counts values in one reading, among the nodes of a mask."""
+
+    def __init__(self, reading: Reading, mask: Bools) -> None:
+        self._reading = reading
+        self._nodes = np.flatnonzero(mask)
+
+    def scalars(self, key: str) -> list[tuple[Any, int]]:
+        """Return numbers, texts, booleans and null at a metadata key, in this order.
+
+        Raises
+        ------
+        TooLargeError
+            ``too-large``: more than `MAX_VALUES` different values.
+        """
+        found = self._of_key(NUMBERS, key, (NUMBER, BOOLEAN, NULL))
+        found += self._of_key(TEXTS, key, (TEXT,))
+        return [(_value(one), one.nodes) for one in sorted(found)]
+
+    def lists(self, key: str) -> list[tuple[int, int]]:
+        """Return a node for each different list at a metadata key, and its count."""
+        return [(one.node, one.nodes) for one in self._of_key(TEXTS, key, (LIST,))]
+
+    def families(self) -> list[tuple[str, int]]:
+        """Return the structure families."""
+        found = self._counted(TEXTS, FAMILY << KIND_BITS, (TEXT,))
+        return [(one.text, one.nodes) for one in sorted(found)]
+
+    def specs(self) -> list[tuple[list[Spec], int]]:
+        """Return the combinations of specs that nodes have."""
+        found = self._counted(TEXTS, SPECS << KIND_BITS, (TEXT,))
+        return [(_specs.decode(one.text), one.nodes) for one in sorted(found)]
+
+    def _of_key(self, relation: str, key: str, kinds: Sequence[int]) -> list[Counted]:
+        number = self._reading.keys.number(key)
+        found = [] if number is None else self._counted(relation, number << KIND_BITS, kinds)
+        if len(found) > MAX_VALUES:
+            raise TooLargeError(
+                ErrorKind.TOO_LARGE,
+                f"key {key!r} has more than {MAX_VALUES} different values; narrow the search down",
+            )
+        return found
+
+    def _counted(self, relation: str, attribute: int, kinds: Sequence[int]) -> list[Counted]:
+        reading = self._reading
+        if not reading.runs or not self._nodes.size:
+            return []
+        where = " OR ".join(f"attribute = ${at + 1}" for at in range(len(kinds)))
+        source = reading.union(relation, _COLUMNS[relation], f"({where})")
+        with reading.chosen(self._nodes):
+            rows = reading.cursor.execute(
+                statement(_COUNT, source=source, most=str(MAX_VALUES + 1)),
+                [attribute | kind for kind in kinds],
+            ).fetchall()
+        return [Counted(*row) for row in rows]
+
+
+def _value(one: Counted) -> Any:
+    if one.kind == NUMBER:
+        return whole(one.number, one.rest)
+    if one.kind == BOOLEAN:
+        return bool(one.number)
+    return None if one.kind == NULL else one.text
