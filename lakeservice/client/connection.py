@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
-import weakref
+import traceback
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyarrow import flight
 
 from lakeservice.client.failures import WIRE_ERRORS, is_lost, lake_error
+from lakeservice.client.forking import closes_for_forks
 from schemas.errors import ErrorKind, UnavailableError
 
 if TYPE_CHECKING:
@@ -51,9 +51,10 @@ class Connection:
         self._lock = threading.Lock()
         self._lanes: dict[int, Any] = {}
         self._busy = 0
-        self._stranded: list[Any] = []
+        self._stranded = False
+        self._left: list[Any] = []
         self._options = flight.FlightCallOptions(headers=_headers(address.api_key))
-        _connections.add(self)
+        closes_for_forks(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Connection, (self.address,)
@@ -71,26 +72,38 @@ class Connection:
         After a lost connection ``consume`` is called again, with a new stream from the start.
         """
         wanted = flight.Ticket(ticket)
-        return self.attempt(lambda client: consume(client.do_get(wanted, self._options)), lane)
+
+        def receive(client: Any) -> T:
+            reader = client.do_get(wanted, self._options)
+            try:
+                return consume(reader)
+            except BaseException:
+                reader.cancel()
+                raise
+
+        return self.attempt(receive, lane)
 
     def schema(self, command: bytes) -> pa.Schema:
         """Return the schema of what a read would answer."""
         descriptor = flight.FlightDescriptor.for_command(command)
         return self.attempt(lambda client: client.get_schema(descriptor, self._options).schema)
 
-    @contextlib.contextmanager
-    def stream(self, ticket: bytes) -> Iterator[Any]:
-        """Open a stream for as long as the context lasts; what it delivers is not repeated."""
+    def batches(self, ticket: bytes) -> Iterator[pa.RecordBatch]:
+        """Yield the record batches of a stream as they arrive; it is not repeated when lost."""
         client = self._take(0)
         reader = None
         try:
             reader = client.do_get(flight.Ticket(ticket), self._options)
-            yield reader
+            for chunk in reader:
+                if chunk.data is not None:
+                    yield chunk.data
         except WIRE_ERRORS as error:
+            traceback.clear_frames(error.__traceback__)
             raise lake_error(error, self.address.flight) from None
         finally:
             if reader is not None:
                 reader.cancel()
+            reader = None
             self._give()
 
     def write(
@@ -102,6 +115,9 @@ class Connection:
         repeatable: bool = True,
     ) -> bytes:
         """Send record batches with ``DoPut`` and return the server's answer.
+
+        Arrow Flight cannot take back a stream: the server takes one that breaks off
+        because ``batches`` fails for a complete one. So it must not commit what it gets.
 
         Parameters
         ----------
@@ -116,16 +132,24 @@ class Connection:
         def send(client: Any) -> bytes:
             writer, answers = client.do_put(descriptor, schema, self._options)
             try:
-                for batch in batches():
+                for batch in _produced(batches()):
                     writer.write_batch(batch)
                 writer.done_writing()
                 answer = answers.read()
-            finally:
-                # Closing reports why the server hung up, which a failed write does not tell.
-                writer.close()
+            except WIRE_ERRORS:
+                writer.close()  # tells why the server hung up, which a failed write does not
+                raise
+            except BaseException:
+                with contextlib.suppress(*WIRE_ERRORS):
+                    writer.close()
+                raise
+            writer.close()
             return answer.to_pybytes() if answer is not None else b""
 
-        return self.attempt(send, retries=repeatable)
+        try:
+            return self.attempt(send, retries=repeatable)
+        except _ProducerError as failure:
+            raise failure.error from None
 
     def attempt(self, call: Callable[[Any], T], lane: int = 0, *, retries: bool = True) -> T:
         """Run a call with the client of a lane, again after the connection was lost.
@@ -141,10 +165,15 @@ class Connection:
             try:
                 return call(client)
             except WIRE_ERRORS as error:
+                traceback.clear_frames(error.__traceback__)
                 delay = next(delays, None) if is_lost(error) else None
                 if delay is None:
                     raise lake_error(error, self.address.flight) from None
                 self._drop(lane, client)
+            except BaseException as error:
+                # A stream that lives on in a kept traceback would keep gRPC from ending.
+                traceback.clear_frames(error.__traceback__)
+                raise
             finally:
                 self._give()
             time.sleep(delay)
@@ -183,48 +212,41 @@ class Connection:
             if self._lanes.get(lane) is client:
                 del self._lanes[lane]
 
-    def _before_fork(self) -> None:
+    def close_for_fork(self) -> bool:
+        """Close idle lanes and let nobody open one; tell whether none was in use."""
         self._lock.acquire()
-        if not self._busy:
-            while self._lanes:
-                self._lanes.popitem()[1].close()
+        idle = not self._busy
+        while idle and self._lanes:
+            self._lanes.popitem()[1].close()
+        return idle
 
-    def _after_fork_in_parent(self) -> None:
+    def resume(self) -> None:
+        """Open lanes again when they are needed, in the process that has forked."""
         self._lock.release()
 
-    def _after_fork_in_child(self) -> None:
+    def restart(self, *, stranded: bool) -> None:
+        """Begin anew in the forked child, where gRPC cannot be used if ``stranded``."""
         self._lock = threading.Lock()
-        self._stranded, self._lanes = list(self._lanes.values()), {}
+        self._left.extend(self._lanes.values())  # destroying them here would wait for ever
+        self._lanes = {}
         self._busy = 0
+        self._stranded = stranded
+
+
+class _ProducerError(Exception):
+    """What produces the batches of an upload has failed, not the wire."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _produced(batches: Iterator[T]) -> Iterator[T]:
+    try:
+        yield from batches
+    except Exception as error:
+        raise _ProducerError(error) from error
 
 
 def _headers(api_key: str | None) -> list[tuple[bytes, bytes]]:
     return [(b"authorization", b"Bearer " + api_key.encode())] if api_key else []
-
-
-_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
-_forking: list[Connection] = []
-
-
-def _before_fork() -> None:
-    _forking[:] = _connections
-    for connection in _forking:
-        connection._before_fork()  # noqa: SLF001
-
-
-def _after_fork_in_parent() -> None:
-    while _forking:
-        _forking.pop()._after_fork_in_parent()  # noqa: SLF001
-
-
-def _after_fork_in_child() -> None:
-    while _forking:
-        _forking.pop()._after_fork_in_child()  # noqa: SLF001
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )

@@ -11,7 +11,7 @@ from lakeservice.client.families import node_at, unasked
 from lakeservice.client.listing import SearchResult, query_of, sort_keys
 from lakeservice.client.node import LakeNode
 from lakeservice.client.transaction import Transaction
-from lakeservice.client.writes import Writes
+from lakeservice.client.writes import Entry, Writes
 from schemas.commit import Create, Mutation
 from schemas.errors import NotFoundError
 from schemas.query import Page, Query, SortKey
@@ -29,7 +29,7 @@ COMMIT_ENTRIES = 5_000
 _SHOWN = 8
 
 
-class Container(LakeNode, Writes[Any], Mapping[str, LakeNode]):
+class Container(LakeNode, Writes[Any], Mapping[str, Any]):
     """A node that holds other nodes, by key; keys may be whole paths below it."""
 
     family: ClassVar[StructureFamily] = "container"
@@ -39,7 +39,7 @@ class Container(LakeNode, Writes[Any], Mapping[str, LakeNode]):
         """Says only that it is a container."""
         return ContainerStructure()
 
-    def __getitem__(self, key: str) -> LakeNode:
+    def __getitem__(self, key: str) -> Any:
         return node_at(self._remote, self._path_of(key))
 
     def __contains__(self, key: object) -> bool:
@@ -71,11 +71,11 @@ class Container(LakeNode, Writes[Any], Mapping[str, LakeNode]):
         """Return the keys of the children, in the order in which they were created."""
         return _Keys(self)
 
-    def values(self) -> ValuesView[LakeNode]:
+    def values(self) -> ValuesView[Any]:
         """Return the children; they are fetched page by page."""
         return _Values(self)
 
-    def items(self) -> ItemsView[str, LakeNode]:
+    def items(self) -> ItemsView[str, Any]:
         """Return pairs of key and child."""
         return _Items(self)
 
@@ -133,7 +133,7 @@ class Container(LakeNode, Writes[Any], Mapping[str, LakeNode]):
 
     def create_many(
         self,
-        entries: Iterable[tuple[str, Mapping[str, Any]] | Mapping[str, Any]],
+        entries: Iterable[Entry],
         *,
         parents: bool = True,
     ) -> int:
@@ -142,8 +142,8 @@ class Container(LakeNode, Writes[Any], Mapping[str, LakeNode]):
         Parameters
         ----------
         entries
-            Pairs ``(key, metadata)``, or dicts with ``key``, ``metadata`` and ``specs``.
-            May be longer than memory.
+            Pairs ``(key, metadata)``, bare keys, or dicts with ``key``, ``metadata`` and
+            ``specs``. May be longer than memory.
         parents
             Create missing containers above them too.
 
@@ -215,20 +215,20 @@ class _Keys(KeysView[str]):
         return f"<keys of {self._container.path or '/'!r}: {shown}>"
 
 
-class _Values(ValuesView[LakeNode]):
+class _Values(ValuesView[Any]):
     def __init__(self, container: Container) -> None:
         super().__init__(container)
         self._container = container
 
-    def __iter__(self) -> Iterator[LakeNode]:
+    def __iter__(self) -> Iterator[Any]:
         return iter(self._container.search(deep=False))
 
 
-class _Items(ItemsView[str, LakeNode]):
+class _Items(ItemsView[str, Any]):
     def __init__(self, container: Container) -> None:
         super().__init__(container)
         self._container = container
 
-    def __iter__(self) -> Iterator[tuple[str, LakeNode]]:
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
         for node in self._container.search(deep=False):
             yield node.name, node

@@ -8,7 +8,7 @@ from pyarrow import flight
 
 from schemas.errors import AccessError, ErrorKind, LakeError, UnavailableError, error_of
 
-WIRE_ERRORS = (pa.ArrowException, OSError, StopIteration)
+WIRE_ERRORS = (pa.ArrowException, OSError)
 """What pyarrow raises for a failed call, whatever its cause."""
 _BROKEN = ("RST_STREAM", "Stream removed", "Connection reset", "Socket closed", "GOAWAY")
 _NO_ANSWER = (flight.FlightUnavailableError, flight.FlightTimedOutError)

@@ -79,4 +79,5 @@ def connect(url: str = "http://127.0.0.1:8000", api_key: str | None = None) -> L
     AccessError
         ``unauthenticated``: the server wants a key, or another one.
     """
-    return Lake(Remote(Connection(addresses.find(url, api_key))), "")
+    remote = Remote(Connection(addresses.find(url, api_key)))
+    return Lake(remote, "", remote.describe(""))

@@ -24,7 +24,7 @@ NEXT_PAGE = 1000
 _SHOWN = 10
 
 
-class SearchResult(Sequence["LakeNode"]):
+class SearchResult(Sequence[Any]):
     """The nodes that a search found, in order; fetched as far as they are looked at.
 
     Parameters
@@ -67,10 +67,10 @@ class SearchResult(Sequence["LakeNode"]):
         return self._have(1)
 
     @overload
-    def __getitem__(self, index: int) -> LakeNode: ...
+    def __getitem__(self, index: int) -> Any: ...
     @overload
-    def __getitem__(self, index: slice) -> list[LakeNode]: ...
-    def __getitem__(self, index: int | slice) -> LakeNode | list[LakeNode]:
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             if index.stop is None or any(
                 n is not None and n < 0 for n in (index.start, index.stop)
@@ -86,7 +86,7 @@ class SearchResult(Sequence["LakeNode"]):
         except IndexError:
             raise IndexError(f"result {index} of {len(self._nodes)}") from None
 
-    def __iter__(self) -> Iterator[LakeNode]:
+    def __iter__(self) -> Iterator[Any]:
         position = 0
         while self._have(position + 1):
             yield self._nodes[position]

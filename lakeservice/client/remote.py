@@ -48,8 +48,7 @@ _HEAD = msgspec.json.Decoder(Head)
 _NODES = msgspec.json.Decoder(list[Node])
 _NAMES = msgspec.json.Decoder(list[str])
 _COUNT = msgspec.json.Decoder(int)
-_APPLIED = msgspec.json.Decoder(Applied)
-_ALL_APPLIED = msgspec.json.Decoder(list[Applied])
+_APPLIED = msgspec.json.Decoder(list[Applied])
 _RECEIPT = msgspec.json.Decoder(_Receipt)
 
 
@@ -106,11 +105,7 @@ class Remote:
 
     def batches(self, request: ReadRequest) -> Iterator[pa.RecordBatch]:
         """Yield the record batches of an answer as they arrive."""
-        ticket = msgspec.json.encode(self._of_now(request))
-        with self.connection.stream(ticket) as reader:
-            for chunk in reader:
-                if chunk.data is not None:
-                    yield chunk.data
+        return self.connection.batches(msgspec.json.encode(self._of_now(request)))
 
     def schema(self, request: ReadRequest) -> pa.Schema:
         """Return the Arrow schema of an answer, without its data."""
@@ -119,30 +114,23 @@ class Remote:
     def commit(
         self, mutations: Sequence[Mutation | msgspec.Raw], receipts: Sequence[str] = ()
     ) -> list[Applied]:
-        """Make mutations and staged data visible together, or none of them."""
+        """Make mutations and staged data visible together, or none of them.
+
+        Repeated after a lost connection, with one idempotency key: it is done once.
+        """
         self._writable()
-        ask = {"mutations": mutations, "receipts": receipts, "key": new_key()}
+        ask = {"mutations": mutations, "receipts": receipts, "key": uuid.uuid4().hex}
         body = msgspec.json.encode(ask)
-        return _decoded(_ALL_APPLIED, self.connection.action("commit", body)[0])
+        return _decoded(_APPLIED, self.connection.action("commit", body)[0])
 
     def send(self, upload: Upload, *, progress: bool = False) -> Applied:
-        """Send data and make it visible.
-
-        Data that can be run through only once is staged and then committed, so
-        that the commit at least can be repeated after a lost connection.
-        """
-        if not upload.repeatable:
-            return self.commit((), (self.stage(upload, progress=progress),))[-1]
-        command = msgspec.structs.replace(upload.request, key=new_key())
-        return _decoded(_APPLIED, self._put(upload, command, progress=progress))
+        """Send data and make it visible, once all of it has arrived."""
+        return self.commit((), (self.stage(upload, progress=progress),))[-1]
 
     def stage(self, upload: Upload, *, progress: bool = False) -> str:
         """Send data, make nothing visible, and return a receipt for a commit."""
-        command = msgspec.structs.replace(upload.request, stage=True)
-        return _decoded(_RECEIPT, self._put(upload, command, progress=progress)).receipt
-
-    def _put(self, upload: Upload, command: Any, *, progress: bool) -> bytes:
         self._writable()
+        command = msgspec.structs.replace(upload.request, stage=True)
         with progress_bar(upload.request.path, upload.size_bytes, shown=progress) as moved:
 
             def batches() -> Iterator[pa.RecordBatch]:
@@ -151,12 +139,13 @@ class Remote:
                     if moved is not None:
                         moved(batch.nbytes)
 
-            return self.connection.write(
+            answer = self.connection.write(
                 msgspec.json.encode(command),
                 upload.schema,
                 batches,
                 repeatable=upload.repeatable,
             )
+        return _decoded(_RECEIPT, answer).receipt
 
     def _writable(self) -> None:
         if self.as_of is not None:
@@ -171,11 +160,6 @@ class Remote:
         if self.as_of is None:
             return request
         return msgspec.structs.replace(request, as_of=self.as_of)
-
-
-def new_key() -> str:
-    """Return a fresh idempotency key: one per request that changes something."""
-    return uuid.uuid4().hex
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], answer: Any) -> T:

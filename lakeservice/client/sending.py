@@ -28,6 +28,8 @@ from schemas.ticket import AppendTo, WriteArray, WriteTable
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
+SLICE_BYTES = 16 << 20
+"""Of an array that is not in memory, about so much is held at a time."""
 WANTED_BYTES = 4 << 20
 """Chunks that nobody chose are about this large…"""
 FRAME_BYTES = 32 << 20
@@ -68,7 +70,8 @@ def written_array(
     Parameters
     ----------
     data
-        An array (anything NumPy takes), or an iterable of blocks of rows of the first axis.
+        An array (anything NumPy takes; of h5py, Zarr or Dask it is sent slice by
+        slice), or an iterable of blocks of rows of the first axis.
     shape, dtype
         Of the whole array; needed for an iterable of blocks.
 
@@ -80,6 +83,8 @@ def written_array(
         ``too-large``: a single row of the first axis is larger than a message may be.
     """
     blocks, whole = _blocks(data, shape)
+    if isinstance(blocks, _Slices):
+        shape, dtype = data.shape, data.dtype if dtype is None else dtype
     if whole is not None:
         whole = whole if dtype is None else whole.astype(dtype, copy=False)
         blocks, full, kind = (whole,), whole.shape, whole.dtype
@@ -209,10 +214,15 @@ def _upload(request: Any, stream: Stream) -> Upload:
 
 def _blocks(data: Any, shape: Sequence[int] | None) -> tuple[Iterable[Any], NDArray[Any] | None]:
     """Return blocks of rows, or the whole array where that is what came."""
+    if np.ma.isMaskedArray(data) and np.ma.is_masked(data):
+        raise InvalidRequestError(
+            ErrorKind.BAD_BODY,
+            "an array in a lake has no mask; fill the masked elements, or write a table",
+        )
     if isinstance(data, np.ndarray | np.generic | int | float | complex | bool):
         return (), np.asarray(data)
-    if hasattr(data, "__dask_graph__"):
-        return _DaskRows(data), None
+    if all(hasattr(data, name) for name in ("shape", "dtype", "__getitem__")):
+        return _Slices(data), None
     if hasattr(data, "__array__"):
         return (), np.asarray(data)
     if isinstance(data, list | tuple) and not _are_blocks(data, shape):
@@ -230,20 +240,25 @@ def _are_blocks(items: Sequence[Any], shape: Sequence[int] | None) -> bool:
     return shape is not None and all(getattr(item, "ndim", 0) == len(shape) for item in items)
 
 
-class _DaskRows:
-    """A Dask array as blocks of rows, computed one after another."""
+class _Slices:
+    """An array that is not in memory (of h5py, Zarr, Dask, xarray…), taken some rows at a time."""
 
     def __init__(self, array: Any) -> None:
         self._array = array
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        if not self._array.ndim:
-            yield self._array.compute()
+        shape, dtype = self._array.shape, np.dtype(self._array.dtype)
+        if not shape:
+            yield np.asarray(self._array[()])
             return
-        start = 0
-        for length in self._array.chunks[0]:
-            yield self._array[start : start + length].compute()
-            start += length
+        row_bytes = max(1, math.prod(shape[1:]) * dtype.itemsize)
+        rows = max(1, SLICE_BYTES // row_bytes)
+        chunks = getattr(self._array, "chunks", None)
+        if chunks:
+            first = chunks[0] if isinstance(chunks[0], int) else max(chunks[0])
+            rows = math.ceil(rows / max(1, first)) * max(1, first)
+        for start in range(0, shape[0], rows):
+            yield np.asarray(self._array[start : start + rows])
 
 
 def _repeatable(blocks: Iterable[Any]) -> bool:

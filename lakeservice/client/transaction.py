@@ -6,10 +6,11 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from lakeservice.client.metadata import document, merged, spec_list
-from lakeservice.client.writes import Writes
+from lakeservice.client.writes import Entry, Writes
 from schemas.commit import Applied, Delete, Mutation, Update
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.structures import ArrayStructure, TableStructure
+from schemas.ticket import AppendTo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,7 +48,7 @@ class Transaction(Writes[None]):
         self._under = under
         self._mutations: list[Mutation | msgspec.Raw] = []
         self._receipts: list[str] = []
-        self._staged: set[str] = set()
+        self._written: set[str] = set()
         self._lock = threading.Lock()
         self._open: bool | None = None
         self.applied: list[Applied] = []
@@ -73,7 +74,7 @@ class Transaction(Writes[None]):
 
     def create_many(
         self,
-        entries: Iterable[tuple[str, Mapping[str, Any]] | Mapping[str, Any]],
+        entries: Iterable[Entry],
         *,
         parents: bool = True,
     ) -> int:
@@ -145,7 +146,8 @@ class Transaction(Writes[None]):
         receipt = self._remote.stage(upload, progress=progress)
         with self._lock:
             self._receipts.append(receipt)
-            self._staged.add(upload.request.path)
+            if not isinstance(upload.request, AppendTo):
+                self._written.add(upload.request.path)
 
     def _existing(self, key: str) -> str:
         """Return the path of a node that this transaction does not write itself.
@@ -153,7 +155,7 @@ class Transaction(Writes[None]):
         Data is committed after all other changes, so these could not follow it.
         """
         path = self._path_of(key)
-        if path in self._staged:
+        if path in self._written:
             raise InvalidRequestError(
                 ErrorKind.BAD_REQUEST,
                 f"{path!r} is written by this transaction; say all of it when writing it",

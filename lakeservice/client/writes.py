@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Specs = Iterable[Spec | str | tuple[str, str | None]]
 
 Written = TypeVar("Written")
+Entry = str | tuple[str, Mapping[str, Any]] | Mapping[str, Any]
+"""A container to create: a key, key and metadata, or ``key``, ``metadata``, ``specs`` by name."""
 
 
 class Writes(ABC, Generic[Written]):
@@ -215,9 +217,7 @@ class Writes(ABC, Generic[Written]):
         """
         return join_path(self._base(), clean_path(key))
 
-    def _encoded_creates(
-        self, entries: Iterable[tuple[str, Mapping[str, Any]] | Mapping[str, Any]], *, parents: bool
-    ) -> Iterator[msgspec.Raw]:
+    def _encoded_creates(self, entries: Iterable[Entry], *, parents: bool) -> Iterator[msgspec.Raw]:
         """Yield mutations that create containers, as JSON already."""
         for entry in entries:
             key, metadata, specs = _entry(entry)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakeservice.client.metadata import document, merged, plain, spec_list
@@ -26,6 +26,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), JSON, max_size=5))
 def test_what_json_can_carry_is_left_as_it_is(metadata: dict[str, Any]) -> None:
     assert document(metadata) == metadata

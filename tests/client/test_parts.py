@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakeservice.client.parts import side_by_side, split, use_of_chunks
@@ -34,6 +34,7 @@ def selections(draw: st.DrawFn) -> tuple[ArrayStructure, Selection]:
     return structure, select(index, shape)
 
 
+@settings(deadline=None)
 @given(selections(), st.integers(1, 60))
 def test_parts_put_together_are_the_whole(
     case: tuple[ArrayStructure, Selection], target: int
@@ -51,6 +52,7 @@ def test_parts_put_together_are_the_whole(
     assert np.array_equal(found, expected)
 
 
+@settings(deadline=None)
 @given(selections(), st.integers(1, 60))
 def test_no_chunk_of_the_cut_axis_is_in_two_parts(
     case: tuple[ArrayStructure, Selection], target: int

@@ -161,3 +161,10 @@ def test_nested_data_keeps_its_form() -> None:
     assert structure.form["fields"] == ["x", "y"]
     (batch,) = upload.batches()
     assert batch.to_pylist() == array.to_list()
+
+
+def test_a_mask_is_not_dropped_in_silence() -> None:
+    masked = np.ma.masked_less(np.arange(4), 2)
+    with pytest.raises(InvalidRequestError, match="has no mask"):
+        written_array("a", masked)
+    assert sent(written_array("a", np.ma.array([1, 2]))).tolist() == [1, 2]

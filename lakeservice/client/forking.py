@@ -1,0 +1,78 @@
+"""Forks: gRPC does not survive them, so nothing of it may be open when one happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import weakref
+from pathlib import Path
+from typing import Protocol
+
+WAIT_S = 0.5
+"""How long a fork waits for gRPC to end its threads, which it does in the background."""
+_TASKS = Path("/proc/self/task")
+_GRPC_THREADS = frozenset({"event_engine", "grpc_global_tim", "lifeguard"})
+
+
+class Forkable(Protocol):
+    """Something with open channels."""
+
+    def close_for_fork(self) -> bool:
+        """Close what is open and let nobody open it again; tell whether all is closed."""
+
+    def resume(self) -> None:
+        """Go on, in the process that has forked."""
+
+    def restart(self, *, stranded: bool) -> None:
+        """Begin anew in the child, where gRPC cannot be used if ``stranded``."""
+
+
+_members: weakref.WeakSet[Forkable] = weakref.WeakSet()
+_forking: list[Forkable] = []
+_stranded = False
+
+
+def closes_for_forks(member: Forkable) -> None:
+    """Have something closed before each fork of this process."""
+    _members.add(member)
+
+
+def _before() -> None:
+    global _stranded
+    _forking[:] = _members
+    closed = [member.close_for_fork() for member in _forking]
+    _stranded = bool(_forking) and not (all(closed) and _grpc_has_ended())
+
+
+def _in_parent() -> None:
+    while _forking:
+        _forking.pop().resume()
+
+
+def _in_child() -> None:
+    while _forking:
+        _forking.pop().restart(stranded=_stranded)
+
+
+def _grpc_has_ended() -> bool:
+    """Wait until no thread of gRPC is left; where threads cannot be seen, hope so."""
+    deadline = time.monotonic() + WAIT_S
+    while _GRPC_THREADS & _thread_names():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True
+
+
+def _thread_names() -> set[str]:
+    names = set()
+    if _TASKS.is_dir():
+        for task in _TASKS.iterdir():
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                names.add((task / "comm").read_text().strip())
+    return names
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

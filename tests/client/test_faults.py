@@ -1,0 +1,116 @@
+"""A server that dies, a process that forks, a stream that is cut."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lakeservice.client import Container, Lake
+from lakeservice.client import connection as connection_module
+from schemas.errors import ErrorKind, UnavailableError
+
+Serve = Callable[..., Any]
+
+
+def checksum(node: Any, delivery: Any = "auto") -> int:
+    return int(node.read(delivery=delivery).sum())
+
+
+def test_a_forked_child_reads_with_connections_of_its_own(home: Container) -> None:
+    node = home.write_array("a", np.arange(1000).reshape(10, 100))
+    expected = checksum(node)
+    with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+        deliveries = ["decoded", "encoded"] * 2
+        assert list(pool.map(checksum, [node] * 4, deliveries, timeout=60)) == [expected] * 4
+    assert checksum(node) == expected
+
+
+def test_a_child_forked_during_a_transfer_says_so_and_does_not_hang(home: Container) -> None:
+    node = home.write_table("t", {"x": np.arange(400_000)})
+    stream = node.batches()
+    next(stream)
+    child = os.fork()
+    if child == 0:
+        try:
+            node["x"]
+        except UnavailableError as error:
+            os._exit(7 if error.kind is ErrorKind.BUSY else 1)
+        except BaseException:
+            os._exit(2)
+        os._exit(3)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 7
+    assert sum(batch.num_rows for batch in stream) > 0
+
+
+def test_spawned_workers_take_nodes_with_them(home: Container) -> None:
+    node = home.write_array("a", np.arange(1000))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(np.asarray, node).result(60).sum() == 499500
+
+
+def test_a_restarted_server_is_found_again_and_a_write_is_done_once(serve: Serve) -> None:
+    first = serve()
+    lake: Lake = first.connect()
+    node = lake.write_array("a", np.arange(10))
+    ports = first.ports
+    first.kill()
+    restarted: list[Any] = []
+
+    def restart() -> None:
+        time.sleep(0.5)
+        restarted.append(serve(*ports))
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    lake.create_container("after", metadata={"n": 1})
+    thread.join()
+    assert np.array_equal(node[...], np.arange(10))
+    assert list(lake) == ["a", "after"]
+
+
+def test_nobody_answering_is_said_after_some_attempts(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    lake = server.connect()
+    node = lake.write_array("a", np.arange(10))
+    server.kill()
+    monkeypatch.setattr(connection_module, "RETRY_DELAYS_S", (0.01, 0.01))
+    uses: list[Callable[[], Any]] = [
+        lambda: node[...],
+        lambda: lake["a"],
+        lambda: lake.create_container("b"),
+    ]
+    for use in uses:
+        with pytest.raises(UnavailableError, match="is the server running") as caught:
+            use()
+        assert caught.value.kind is ErrorKind.STORE_UNAVAILABLE
+
+
+def test_a_server_killed_while_it_answers_never_gives_a_short_array(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    lake = server.connect()
+    array = np.random.default_rng(1).integers(0, 99, (300, 100, 1000), "u2")
+    node = lake.write_array("a", array)
+    monkeypatch.setattr(connection_module, "RETRY_DELAYS_S", (0.01,))
+    assert np.array_equal(node[...], array)
+    threading.Timer(0.01, server.process.kill).start()
+
+    def read_on(delivery: Any) -> None:
+        while True:
+            assert np.array_equal(node.read(delivery=delivery), array)
+
+    for delivery in ("decoded", "encoded"):
+        with pytest.raises(UnavailableError):
+            read_on(delivery)
