@@ -12,6 +12,7 @@ from lakeservice.catalog.conditions import Conditions
 from lakeservice.catalog.distinct import DistinctValues
 from lakeservice.catalog.limits import check_page, check_query
 from lakeservice.catalog.ordering import Ordering
+from lakeservice.catalog.database import remove_database
 from lakeservice.catalog.rebuild import Resources, index_at, open_index, snapshot_batches
 from lakeservice.catalog.slot import Slot
 from lakeservice.catalog.values import value_at
@@ -56,7 +57,13 @@ class Catalog:
 
     @classmethod
     def open(
-        cls, lake: Lake, cache: Path | None = None, *, memory_limit_mb: int = 400, threads: int = 2
+        cls,
+        lake: Lake,
+        cache: Path | None = None,
+        *,
+        memory_limit_mb: int = 400,
+        threads: int = 2,
+        rebuild: bool = False,
     ) -> Catalog:
         """Open the index of a lake and bring it up to the newest commit.
 
@@ -70,6 +77,9 @@ class Catalog:
             Memory that DuckDB may take, in MB; the process takes more.
         threads
             Threads that one search may use.
+        rebuild
+            Throw the cached index away and make a new one. A server that is running has
+            an index of its own, which is left alone.
 
         Raises
         ------
@@ -81,6 +91,8 @@ class Catalog:
         slot = None if cache is None else Slot.take(cache, lake.id)
         resources = Resources(memory_limit_mb, threads)
         try:
+            if rebuild and slot is not None:
+                remove_database(slot.index)
             return cls(lake, open_index(lake, slot, resources), slot, resources)
         except BaseException:
             if slot is not None:

@@ -19,8 +19,7 @@ def run_reindex(uri: str, cache: Path, console: Console) -> None:
     """Throw the index of a lake away and build it again from snapshot and log."""
     began = time.perf_counter()
     lake = Lake.open(uri)
-    Catalog.discard(lake, cache)
-    catalog = Catalog.open(lake, cache)
+    catalog = Catalog.open(lake, cache, rebuild=True)
     try:
         count = catalog.count("", deep=True)
         seconds = time.perf_counter() - began
