@@ -9,10 +9,10 @@ import numpy as np
 
 from lakeservice.catalog.answers import Distinct, Found
 from lakeservice.catalog.conditions import Conditions
+from lakeservice.catalog.database import remove_database
 from lakeservice.catalog.distinct import DistinctValues
 from lakeservice.catalog.limits import check_page, check_query
 from lakeservice.catalog.ordering import Ordering
-from lakeservice.catalog.database import remove_database
 from lakeservice.catalog.rebuild import Resources, index_at, open_index, snapshot_batches
 from lakeservice.catalog.slot import Slot
 from lakeservice.catalog.values import value_at

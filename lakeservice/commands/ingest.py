@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from ingest.ingest import ingest
-from ingest.summary import Step, Summary
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +14,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from ingest.ingest import ingest
 from lakeservice.service import Service
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.path import clean_path
@@ -24,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ingest.committer import Committer
     from rich.console import Console
 
+    from ingest.committer import Committer
+    from ingest.summary import Step, Summary
     from schemas.commit import Applied, Mutation
     from schemas.entry import Node
 

@@ -89,7 +89,8 @@ def _is_there(file: h5py.File, path: Path, source: Any) -> bool:
 
 
 def _has_objects(dtype: np.dtype[Any]) -> bool:
-    return dtype.hasobject
+    found: bool = dtype.hasobject
+    return found
 
 
 def _tiff(path: Path, inner: str) -> Any:
@@ -103,7 +104,7 @@ def _zarr(path: Path, inner: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
             item = zarr.open(path / inner, mode="r")
-            array = np.asarray(item[...])  # type: ignore[index]
+            array = np.asarray(item[...])
             return array.astype(object) if array.dtype.kind == "T" else array
     except (ValueError, TypeError, KeyError) as error:
         raise Unreadable(str(error)) from None
