@@ -70,7 +70,7 @@ def _hdf5(path: Path, inner: str) -> Any:
         if h5py.check_ref_dtype(dataset.dtype) is not None:
             names = [file[one].name if one else "" for one in dataset[()].ravel()]
             return np.array(names, object).reshape(dataset.shape)
-        if dataset.dtype.kind == "O" or _has_objects(dataset.dtype):
+        if dataset.dtype.kind == "O" or dataset.dtype.hasobject:
             raise Unreadable("references or sequences of variable length")
         try:
             array = np.asarray(dataset[()])
@@ -83,14 +83,9 @@ def _is_there(file: h5py.File, path: Path, source: Any) -> bool:
     if source.file_name != ".":
         return (path.parent / source.file_name).exists()
     try:
-        return file[source.dset_name] is not None
+        return bool(file[source.dset_name])
     except (KeyError, OSError):
         return False
-
-
-def _has_objects(dtype: np.dtype[Any]) -> bool:
-    found: bool = dtype.hasobject
-    return found
 
 
 def _tiff(path: Path, inner: str) -> Any:
