@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lakeservice.catalog import Catalog, parse_query
 from lakeservice.config import Limits
+from lakeservice.service.changes import Changes
 from lakeservice.service.listing import Listing, list_inside
 from lakeservice.service.nodes import Nodes
+from lakeservice.service.publishing import Publisher
 from lakeservice.service.reading import Plan, Reader
 from lakeservice.service.tickets import Receipt, Signer
 from lakeservice.service.writing import Draft, Writer
@@ -74,7 +76,9 @@ class Service:
         self.nodes = Nodes(self.catalog, lake.objects)
         self.committer = Committer(lake, self.nodes)
         self.reader = Reader(lake.objects, FileReader(), self.limits)
-        self.writer = Writer(lake.objects, self.nodes, self.committer, roots)
+        self.writer = Writer(lake.objects, self.nodes)
+        self.changes = Changes(lake.objects)
+        self.publisher = Publisher(lake.objects, self.committer, roots)
         self.signer = Signer(secret)
         self._snapshot_lock = threading.Lock()
         self._snapshot_at = self.catalog.version
@@ -317,16 +321,16 @@ class Service:
         principal: str | None = None,
         trusted: bool = False,
     ) -> tuple[Applied, ...]:
-        """Make mutations visible together; see `Writer.commit`."""
-        applied = self.writer.commit(mutations, key=key, principal=principal, trusted=trusted)
+        """Make mutations visible together; see `Publisher.commit`."""
+        applied = self.publisher.commit(mutations, key=key, principal=principal, trusted=trusted)
         self._snapshot_when_long()
         return applied
 
     def publish(
         self, written: Create | Append, *, key: str | None = None, principal: str | None = None
     ) -> Applied:
-        """Make data visible that `writer` wrote; see `Writer.publish`."""
-        applied = self.writer.publish(written, key=key, principal=principal)
+        """Make data visible that `writer` wrote; see `Publisher.publish`."""
+        applied = self.publisher.publish(written, key=key, principal=principal)
         self._snapshot_when_long()
         return applied
 

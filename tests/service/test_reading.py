@@ -120,7 +120,7 @@ def test_appended_rows_follow_the_old_ones(service: Service, tmp_path: Path) -> 
     service.write_array(Draft("log", structure, {}), [first])
     for start in (6, 10):
         more = np.arange(start, start + 4, dtype="f4").reshape(2, 2)
-        service.publish(service.writer.append_rows(service.describe("log"), [more[:1], more[1:]]))
+        service.publish(service.changes.append_rows(service.describe("log"), [more[:1], more[1:]]))
     node = service.describe("log")
     whole = service.read_array_whole(node, service.selection(node, None))
     np.testing.assert_array_equal(whole, np.arange(14, dtype="f4").reshape(7, 2))
@@ -132,7 +132,7 @@ def test_a_block_that_is_written_is_seen_by_the_next_read(service: Service) -> N
     node = service.describe("blocks")
     assert not service.read_array_whole(node, service.selection(node, None)).any()
     block = np.arange(8, dtype="i2").reshape(2, 4)
-    service.commit([service.writer.block(node, (1, 0), block)], trusted=True)
+    service.commit([service.changes.block(node, (1, 0), block)], trusted=True)
     node = service.describe("blocks")
     expected = np.concatenate([np.zeros((2, 4), "i2"), block])
     np.testing.assert_array_equal(

@@ -233,8 +233,8 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             node = service.describe(request.path)
             if isinstance(node.structure, ArrayStructure):
                 rows = rows_of_batches(_batches(reader), node.structure)
-                return service.writer.append_rows(node, rows)
-            return service.writer.append_table(node, _reader(reader))
+                return service.changes.append_rows(node, rows)
+            return service.changes.append_table(node, _reader(reader))
         draft = Draft(
             path=request.path,
             structure=request.structure or ContainerStructure(),

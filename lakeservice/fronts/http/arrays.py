@@ -76,7 +76,7 @@ def put_full(call: Call) -> Reply:
     structure = array_structure(call, node)
     _check_upload(call, structure.size_bytes, structure.shape, structure)
     rows = uploaded_rows(call, structure)
-    update = call.service.writer.replace_array(node, rows)
+    update = call.service.changes.replace_array(node, rows)
     call.commit(update, trusted=True)
     return document(call, None)
 
@@ -99,7 +99,7 @@ def put_block(call: Call) -> Reply:
     if len(payload) != size:
         raise _wrong_size(size, len(payload), shape, structure)
     elements = np.frombuffer(payload, structure.dtype).reshape(shape)
-    update = call.service.writer.block(node, position, elements)
+    update = call.service.changes.block(node, position, elements)
     call.commit(update, trusted=True)
     return document(call, None)
 

@@ -143,7 +143,7 @@ def _replaced(call: Call, number: int | None) -> Reply:
     if call.repeated(call.path) is None:
         node = call.service.describe(call.path)
         with uploaded_table(call, _declared(node)) as reader:
-            update = call.service.writer.replace_table(node, reader, number)
+            update = call.service.changes.replace_table(node, reader, number)
         call.commit(update, trusted=True)
     return document(call, None)
 
@@ -154,7 +154,7 @@ def append(call: Call) -> Reply:
     if call.repeated(call.path) is None:
         node = call.service.describe(call.path)
         with uploaded_table(call, _declared(node)) as reader:
-            appended = call.service.writer.append_table(node, reader)
+            appended = call.service.changes.append_table(node, reader)
         call.commit(appended, trusted=True)
     return document(call, None)
 

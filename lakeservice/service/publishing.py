@@ -1,0 +1,128 @@
+"""Commits: mutations become visible together, when those who ask may do so."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import msgspec
+
+from lakeservice.storage.layout import new_id
+from schemas.commit import Append, Applied, Create, Mutation, Update
+from schemas.errors import (
+    AccessError,
+    ErrorKind,
+    InvalidRequestError,
+    LakeError,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lakeservice.storage.committer import Committer
+    from lakeservice.storage.objects import Objects
+    from schemas.entry import DataSource
+
+
+class Publisher:
+    """Commits mutations; thread-safe.
+
+    Parameters
+    ----------
+    objects
+        The lake's objects.
+    committer
+        Makes mutations durable and visible.
+    roots
+        Folders (as ``file://`` URIs) in which clients may register files.
+    """
+
+    def __init__(self, objects: Objects, committer: Committer, roots: Sequence[str] = ()) -> None:
+        self._objects = objects
+        self._committer = committer
+        self._roots = tuple(root.rstrip("/") + "/" for root in roots)
+
+    def commit(
+        self,
+        mutations: Sequence[Mutation],
+        *,
+        key: str | None = None,
+        principal: str | None = None,
+        trusted: bool = False,
+    ) -> tuple[Applied, ...]:
+        """Make mutations visible together, or none of them.
+
+        Parameters
+        ----------
+        key
+            Idempotency key: repeated with the same mutations, the first answer comes again.
+        trusted
+            The mutations come from this program and not from a client: they may
+            point at data anywhere.
+        """
+        if not trusted:
+            self.check_sources(mutations)
+        return self._committer.commit(
+            [_named(mutation) for mutation in mutations], key=key, principal=principal
+        )
+
+    def publish(
+        self, written: Create | Append, *, key: str | None = None, principal: str | None = None
+    ) -> Applied:
+        """Commit data that this writer has just written; refused data is removed again."""
+        try:
+            return self.commit([written], key=key, principal=principal, trusted=True)[-1]
+        except UnavailableError:  # it may be in the log all the same
+            raise
+        except LakeError:
+            self._discard(written)
+            raise
+
+    def _discard(self, written: Create | Append) -> None:
+        if isinstance(written, Create):
+            names = [f"data/{written.node.id}/"]
+        else:
+            names = [part.name for part in written.parts]
+        with contextlib.suppress(LakeError):
+            for below in names:
+                self._objects.delete([name for name, _ in self._objects.list(below)])
+
+    def check_sources(self, mutations: Iterable[Mutation]) -> None:
+        """Refuse mutations of a client that point at data which is not theirs to show.
+
+        Raises
+        ------
+        AccessError
+            ``forbidden``: a file outside the declared folders. (That stored objects are
+            the node's own is checked by every commit.)
+        """
+        for mutation in mutations:
+            if isinstance(mutation, Append):
+                raise InvalidRequestError(
+                    ErrorKind.BAD_REQUEST, "rows are appended by sending them, not by naming parts"
+                )
+            if isinstance(mutation, Update):
+                self._check_assets(mutation.data_sources or ())
+            if isinstance(mutation, Create):
+                self._check_assets(mutation.node.data_sources)
+
+    def _check_assets(self, sources: Sequence[DataSource]) -> None:
+        for source in sources:
+            for asset in source.assets:
+                inside = asset.data_uri.startswith(self._roots) if self._roots else False
+                if not inside or "/../" in unquote(asset.data_uri):
+                    raise AccessError(
+                        ErrorKind.FORBIDDEN,
+                        "files may only be registered in folders that the operator declared; "
+                        "ask for the folder to be added to serve.roots",
+                    )
+
+
+def _named(mutation: Mutation) -> Mutation:
+    """Give a node to be created an id where the client drew none."""
+    if not isinstance(mutation, Create) or mutation.node.id:
+        return mutation
+    node = msgspec.structs.replace(mutation.node, id=new_id())
+    return msgspec.structs.replace(mutation, node=node)
