@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from lakeservice.storage.commits import MemoryState
-from lakeservice.storage.committer import Committer
+from lakeservice.storage.committer import Committer, _Pending
 from lakeservice.storage.lake import Lake
 from lakeservice.storage.layout import new_id
+from lakeservice.storage.mutations import normal
 from schemas.chunks import ArrayStorage, ChunkLayout, Part, ZarrParts
-from schemas.commit import Append, Applied, Create, Delete, Mutation, Update
+from schemas.commit import Append, Applied, Create, Delete, Mutation, Request, Update
 from schemas.entry import DataSource, Node
 from schemas.errors import ConflictError, ErrorKind, LakeError
 from schemas.structures import ArrayStructure, DataType
@@ -159,26 +161,27 @@ def rebuilt(path: str) -> st.SearchStrategy[list[Mutation]]:
     below = st.sampled_from([f"{path}/a", f"{path}/b", f"{path}/a/b"])
     return st.one_of(
         st.tuples(
-            st.just(Delete(path=path, recursive=True)),
-            st.builds(container, st.just(path), st.just(False), metadata),
-            below.map(lambda p: Update(path=p, metadata={"x": 9})),
-            below.map(lambda p: container(p, True, {})),
-            st.just(Delete(path=path)),
+            below.map(lambda p: [container(p, True, {"old": 1})]),
+            st.just([Delete(path=path, recursive=True)]),
+            st.builds(lambda m: [container(path, False, m)], metadata),
+            st.just([]) | below.map(lambda p: [Update(path=p, metadata={"x": 9})]),
+            st.just([]) | below.map(lambda p: [container(p, True, {})]),
+            st.just([Delete(path=path)]),
         ),
         st.tuples(
-            st.just(Delete(path=f"{path}/a", recursive=True)),
-            st.builds(container, st.just(f"{path}/b"), st.just(False), metadata),
-            st.just(Delete(path=f"{path}/b", recursive=True)),
-            st.just(Delete(path=path)),
+            st.just([Delete(path=f"{path}/a", recursive=True)]),
+            st.just([]) | st.builds(lambda m: [container(f"{path}/b", False, m)], metadata),
+            st.just([]) | st.just([Delete(path=f"{path}/b", recursive=True)]),
+            st.just([Delete(path=path)]),
         ),
-    ).map(list)
+    ).map(lambda steps: [mutation for step in steps for mutation in step])
 
 
 def draw_request(data: st.DataObject, model: Model) -> list[Mutation]:
     """Draw a request, each mutation with a view to what the ones before will have done."""
     request: list[Mutation] = []
     planned: list[Mutation] = []
-    for _ in range(data.draw(st.integers(1, 6))):
+    for _ in range(data.draw(st.integers(1, 7))):
         if not planned and model and data.draw(st.booleans()):
             planned = data.draw(st.sampled_from(sorted(model)).flatmap(rebuilt))
         mutation = planned.pop(0) if planned else data.draw(mutations(model))
@@ -232,26 +235,46 @@ class Committers(RuleBasedStateMachine):
         """Send one request to one of the committers and to the model."""
         request = draw_request(data, self.model)
         key = f"key {len(self.answers)}" if keyed else None
-        expected: Model | ErrorKind
+        outcome: tuple[Applied, ...] | LakeError
+        try:
+            outcome = self.committers[who].commit(request, key=key)
+        except LakeError as error:
+            outcome = error
+        done = self.take(request, outcome)
+        self.commits += done
+        if key is not None and done and not isinstance(outcome, LakeError):
+            assert {line.version for line in outcome} == {self.commits}
+            self.answers[key] = (request, outcome)
+
+    @rule(who=either, data=st.data())
+    def commit_together(self, who: int, data: st.DataObject) -> None:
+        """Several requests have queued and share one commit, each on its own feet."""
+        batch = []
+        model = self.model
+        for _ in range(data.draw(st.integers(2, 4))):
+            request = draw_request(data, model)
+            batch.append(_Pending(Request(), [normal(mutation) for mutation in request]))
+            with suppress(Refused):
+                model = after(model, request)
+        self.committers[who]._commit(batch)
+        done = [self.take(pending.mutations, pending.outcome) for pending in batch]
+        self.commits += any(done)
+
+    def take(self, request: list[Mutation], outcome: tuple[Applied, ...] | LakeError) -> bool:
+        """Compare an outcome with the model's, and take it over; tell whether it was done."""
         try:
             expected = after(self.model, request)
         except Refused as refused:
-            expected = refused.kind
-        try:
-            answer = self.committers[who].commit(request, key=key)
-        except LakeError as error:
-            assert error.kind is expected
-            return
-        assert isinstance(expected, dict)
-        made = {line.path: line.id for line in answer if line.op == "create"}
+            assert isinstance(outcome, LakeError)
+            assert outcome.kind is refused.kind
+            return False
+        assert not isinstance(outcome, LakeError), outcome
+        made = {line.path: line.id for line in outcome if line.op == "create"}
         self.model = {
             path: wanted if wanted.id else replace(wanted, id=made[path])
             for path, wanted in expected.items()
         }
-        self.commits += 1
-        assert {line.version for line in answer} == {self.commits}
-        if key is not None:
-            self.answers[key] = (request, answer)
+        return True
 
     @rule(who=either, data=st.data())
     def repeat(self, who: int, data: st.DataObject) -> None:
