@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from lakeservice.catalog import Catalog, parse_query
@@ -13,6 +11,7 @@ from lakeservice.service.listing import Listing, list_inside
 from lakeservice.service.nodes import Nodes
 from lakeservice.service.publishing import Publisher
 from lakeservice.service.reading import Plan, Reader
+from lakeservice.service.snapshots import Snapshots
 from lakeservice.service.tickets import Receipt, Signer
 from lakeservice.service.writing import Draft, Writer
 from lakeservice.storage.committer import Committer
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from lakeservice.storage.arrays import EncodedChunk
     from schemas.commit import Append, Applied, Create, Mutation
     from schemas.entry import Node
-
-logger = logging.getLogger(__name__)
 
 
 class Service:
@@ -80,9 +77,7 @@ class Service:
         self.changes = Changes(lake.objects)
         self.publisher = Publisher(lake.objects, self.committer, roots)
         self.signer = Signer(secret)
-        self._snapshot_lock = threading.Lock()
-        self._snapshot_at = self.catalog.version
-        self._snapshot_thread: threading.Thread | None = None
+        self._snapshots = Snapshots(self.catalog, self.limits.snapshot_commits)
 
     @classmethod
     def open(
@@ -118,8 +113,7 @@ class Service:
     def close(self) -> None:
         """Finish what is under way and let go of the index."""
         self.committer.close()
-        if self._snapshot_thread is not None:
-            self._snapshot_thread.join()
+        self._snapshots.close()
         self.catalog.close()
 
     def refresh(self) -> int:
@@ -323,7 +317,7 @@ class Service:
     ) -> tuple[Applied, ...]:
         """Make mutations visible together; see `Publisher.commit`."""
         applied = self.publisher.commit(mutations, key=key, principal=principal, trusted=trusted)
-        self._snapshot_when_long()
+        self._snapshots.consider()
         return applied
 
     def publish(
@@ -331,7 +325,7 @@ class Service:
     ) -> Applied:
         """Make data visible that `writer` wrote; see `Publisher.publish`."""
         applied = self.publisher.publish(written, key=key, principal=principal)
-        self._snapshot_when_long()
+        self._snapshots.consider()
         return applied
 
     def answer(self, key: str | None) -> tuple[Applied, ...] | None:
@@ -394,23 +388,3 @@ class Service:
         if as_of is None or as_of == self.catalog.version:
             return None
         return self.catalog.as_of(as_of)
-
-    def _snapshot_when_long(self) -> None:
-        version = self.catalog.version
-        if version - self._snapshot_at < self.limits.snapshot_commits:
-            return
-        if not self._snapshot_lock.acquire(blocking=False):
-            return
-        self._snapshot_at = version
-        self._snapshot_thread = threading.Thread(
-            target=self._write_snapshot, name="snapshot", daemon=True
-        )
-        self._snapshot_thread.start()
-
-    def _write_snapshot(self) -> None:
-        try:
-            self.catalog.write_snapshot()
-        except Exception:
-            logger.exception("a snapshot could not be written; the log has all of it")
-        finally:
-            self._snapshot_lock.release()
