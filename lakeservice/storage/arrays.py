@@ -14,8 +14,9 @@ from lakeservice.codecs.chain import Chain
 from lakeservice.codecs.engine import Engine, naming
 from lakeservice.codecs.extent import Extent, Held, OpenFile
 from lakeservice.codecs.grid import Grid, Piece
+from lakeservice.storage.chunk_index import ChunkIndex
 from lakeservice.storage.locations import ByteRange, places_of
-from schemas.chunks import Inline
+from schemas.chunks import Indexed, Inline
 from schemas.errors import CorruptError, ErrorKind
 from schemas.selection import Axis, Selection
 
@@ -310,12 +311,15 @@ class StoredArray:
         )
 
     def _asset(self, number: int) -> Asset:
-        try:
-            return self._assets[number]
-        except KeyError:
+        found = self._assets.get(number)
+        if found is None and isinstance(self.storage.location, Indexed):
+            index = ChunkIndex.of(self._objects, self.storage.location.index)
+            found = index.assets.get(number)
+        if found is None:
             raise CorruptError(
                 ErrorKind.ASSET_MISSING, f"the entry has no asset number {number}; ingest it again"
-            ) from None
+            )
+        return found
 
 
 class _Filling:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import zstandard
 
 from schemas.chunks import CHUNK_INDEX_COLUMNS
+from schemas.entry import Asset
 from schemas.errors import CorruptError, ErrorKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,12 +32,19 @@ _SCHEMA = pa.schema(
     ]
 )
 _CACHE_BYTES = 256 << 20
+_ASSETS = b"assets"  # key of the Parquet file's metadata
+_ASSET_BYTES = 500  # that one takes in memory, about
 
 Row = tuple[int, int, int, int]
 """Asset, offset, length, filter mask."""
 
 
-def write_chunk_index(objects: Objects, name: str, columns: Mapping[str, NDArray[Any]]) -> None:
+def write_chunk_index(
+    objects: Objects,
+    name: str,
+    columns: Mapping[str, NDArray[Any]],
+    assets: Sequence[Asset] = (),
+) -> None:
     """Write a chunk index as one Parquet object.
 
     Parameters
@@ -43,28 +54,41 @@ def write_chunk_index(objects: Objects, name: str, columns: Mapping[str, NDArray
     columns
         An array for each of `CHUNK_INDEX_COLUMNS`, all of one length. The rows of one
         array of the file follow one another and ascend by ``chunk``.
+    assets
+        Assets that the rows name by number and that are too many for the entry:
+        the chunk files of a Zarr folder, the images of a long series.
     """
+    schema = _SCHEMA
+    if assets:
+        packed = zstandard.compress(msgspec.msgpack.encode(tuple(assets)))
+        schema = _SCHEMA.with_metadata({_ASSETS: base64.b64encode(packed)})
     arrays = [
         pa.array(np.ascontiguousarray(columns[column], dtype))
         for column, dtype in zip(CHUNK_INDEX_COLUMNS, _TYPES, strict=True)
     ]
     with objects.open_output(name) as file:
         pq.write_table(
-            pa.table(arrays, schema=_SCHEMA),
+            pa.table(arrays, schema=schema),
             file,
             compression="zstd",
             use_dictionary=False,
             column_encoding=dict.fromkeys(CHUNK_INDEX_COLUMNS, "DELTA_BINARY_PACKED"),
             write_statistics=False,
+            store_schema=False,
         )
 
 
 class ChunkIndex:
     """The columns of a chunk index, in memory."""
 
-    def __init__(self, columns: tuple[NDArray[Any], ...]) -> None:
+    def __init__(
+        self, columns: tuple[NDArray[Any], ...], assets: Mapping[int, Asset] | None = None
+    ) -> None:
         self._chunk, *self._places = columns
+        self.assets = assets or {}
+        """Assets by number that the entry does not name itself."""
         self.size_bytes = sum(column.nbytes for column in columns)
+        self.size_bytes += _ASSET_BYTES * len(self.assets)
         """Memory that it takes."""
 
     @classmethod
@@ -79,13 +103,16 @@ class ChunkIndex:
             ``corrupt-object``: it is not a chunk index.
         """
         try:
-            with objects.open_input(name) as file:
-                table = pq.read_table(file, schema=_SCHEMA, use_threads=False)
-        except (pa.ArrowException, OSError) as error:
+            with objects.open_input(name) as file, pq.ParquetFile(file) as parquet:
+                table = parquet.read(use_threads=False).cast(_SCHEMA)
+                packed = (parquet.metadata.metadata or {}).get(_ASSETS)
+            assets = _unpacked(packed) if packed else ()
+        except (pa.ArrowException, OSError, ValueError, zstandard.ZstdError) as error:
             raise CorruptError(
                 ErrorKind.CORRUPT_OBJECT, f"the chunk index {name!r} cannot be read"
             ) from error
-        return cls(tuple(table.column(column).to_numpy() for column in CHUNK_INDEX_COLUMNS))
+        columns = tuple(table.column(column).to_numpy() for column in CHUNK_INDEX_COLUMNS)
+        return cls(columns, {asset.num: asset for asset in assets})
 
     @classmethod
     def of(cls, objects: Objects, name: str) -> ChunkIndex:
@@ -126,6 +153,11 @@ class ChunkIndex:
         rows += first
         places = zip(*(column[rows].tolist() for column in self._places), strict=True)
         return [place if there else None for place, there in zip(places, found, strict=True)]
+
+
+def _unpacked(packed: bytes) -> tuple[Asset, ...]:
+    payload = zstandard.decompress(base64.b64decode(packed))
+    return msgspec.msgpack.decode(payload, type=tuple[Asset, ...])
 
 
 class _Cache:
