@@ -61,13 +61,13 @@ def prepare(bench: Bench) -> None:
         datasets.STACK.height,
         datasets.STACK.width,
     )
+    short_rows = int(datasets.SHORT_TABLE_ROWS * bench.scale)
     long_rows = int(datasets.LONG_TABLE_ROWS * bench.scale)
     if not (bench.folder / "made").exists():
         say("making the data")
         shutil.rmtree(bench.folder, ignore_errors=True)
         bench.files.mkdir(parents=True)
         datasets.write_stack(bench.files / "stack.h5", stack)
-        short_rows = int(datasets.SHORT_TABLE_ROWS * bench.scale)
         datasets.write_table(bench.files / "table_short.parquet", short_rows)
         datasets.write_table(bench.files / "table_long.parquet", long_rows)
         (bench.folder / "made").touch()
@@ -76,6 +76,7 @@ def prepare(bench: Bench) -> None:
         "files": str(bench.files),
         "scale": bench.scale,
         "stack_bytes": stack.size_bytes,
+        "short_rows": short_rows,
         "long_rows": long_rows,
         "frames": [*chosen, *reversed(chosen)],
         "entries": [datasets.entry_metadata(n) for n in range(datasets.SEARCHED_ENTRIES)],

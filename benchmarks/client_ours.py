@@ -90,7 +90,7 @@ def table(plan: dict[str, Any]) -> Values:
     """Read the short table whole, as a data frame."""
     node = connect(plan)["converted/table_short"]
     taken = min(seconds(node.to_pandas) for _ in range(3))
-    return {"seconds": taken, "client_bytes": peak_resident()}
+    return {"seconds": taken, "rows": plan["short_rows"], "client_bytes": peak_resident()}
 
 
 def long_table(plan: dict[str, Any]) -> Values:
@@ -107,7 +107,7 @@ def long_table(plan: dict[str, Any]) -> Values:
     taken = seconds(stream)
     if rows != plan["long_rows"]:
         raise SystemExit(f"{rows} rows came, not {plan['long_rows']}")
-    return {"seconds": taken, "gb_s": size / taken / 1e9, "client_bytes": peak_resident()}
+    return {"seconds": taken, "rows": rows, "gb_s": size / taken / 1e9}
 
 
 def create(plan: dict[str, Any]) -> Values:

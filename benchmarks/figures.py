@@ -133,22 +133,24 @@ def _small(us: Found, them: Found) -> list[Figure | None]:
 
 def _tables(us: Found, them: Found) -> list[Figure | None]:
     refused = them.text("long_table", "refused")
+    short = int(us.get("table", "rows") or 0)
+    long = int(us.get("long_table", "rows") or 0)
     return [
         _figure(
-            "table of 1 M rows, as a data frame",
+            f"table of {short:,} rows, as a data frame",
             "ms",
             us.get("table", "seconds", MS),
             them.get("table", "seconds", MS),
         ),
         _figure(
-            "table of 10 M rows, streamed",
+            f"table of {long:,} rows, streamed",
             "s",
             us.get("long_table", "seconds"),
             them.get("long_table", "seconds"),
             note=f"Tiled: {refused}" if refused else "",
         ),
         _figure(
-            "table of 10 M rows: server's peak",
+            f"table of {long:,} rows: server's peak",
             "MB",
             us.get("long_table", "server_bytes", 1 / MB),
             target=SERVER_MB,
@@ -190,6 +192,7 @@ def _creates(us: Found, them: Found) -> list[Figure | None]:
 
 
 def _rest(us: Found, them: Found) -> list[Figure | None]:
+    entries = int(us.get("bulk_create", "entries") or 0)
     return [
         _figure(
             "search: one of 1 000 entries",
@@ -209,7 +212,7 @@ def _rest(us: Found, them: Found) -> list[Figure | None]:
             us.get("start", "seconds"),
             them.get("start", "seconds"),
             Target("at most", 2),
-            "ours with 100 000 entries, Tiled with 1 000",
+            f"ours with {entries:,} entries, Tiled with 1 000",
         ),
         _figure("registering the files", "s", us.get("register", "seconds")),
         _figure("converting the files", "s", us.get("convert", "seconds")),

@@ -63,7 +63,7 @@ class ServerProcess:
         self.ready_s = float("nan")
         """Seconds from the start of the process to the first good answer."""
 
-    def start(self, timeout_s: float = 60.0) -> Self:
+    def start(self, timeout_s: float = 180.0) -> Self:
         """Start the server and wait until it answers.
 
         Raises
@@ -85,11 +85,11 @@ class ServerProcess:
                 except urllib3.exceptions.HTTPError:
                     pass
                 time.sleep(0.01)
+        status = self._process.poll()
         self.stop()
-        last = self._log.read_text(errors="replace").strip().splitlines()[-5:]
-        raise UnavailableError(
-            ErrorKind.STORE_UNAVAILABLE, "the server did not start: " + " / ".join(last)
-        )
+        what = f"did not answer in {timeout_s:g} s" if status is None else f"ended with {status}"
+        last = " / ".join(self._log.read_text(errors="replace").strip().splitlines()[-5:])
+        raise UnavailableError(ErrorKind.STORE_UNAVAILABLE, f"the server {what}: {last}")
 
     @property
     def pid(self) -> int:
