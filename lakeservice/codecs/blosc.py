@@ -33,6 +33,7 @@ class BloscStep(Step):
     """
 
     def __init__(self, configuration: Mapping[str, Any], context: Context) -> None:
+        super().__init__(configuration, context)
         shuffle = configuration.get("shuffle", 1)
         if shuffle == -1:
             shuffle = 2 if context.dtype.itemsize == 1 else 1
@@ -45,7 +46,7 @@ class BloscStep(Step):
     def decode(self, encoded: Buffer, size: int | None) -> Buffer:
         """Return the decoded bytes."""
         source = flat(encoded)
-        out = np.empty(_header(source, source.size, size)[4], np.uint8)
+        out = np.empty(self.expect(_header(source, source.size, size)[4], size), np.uint8)
         _library.blosc_decode(source, numthreads=1, out=out)
         return out
 

@@ -35,6 +35,7 @@ class BitshuffleStep(Step):
     """
 
     def __init__(self, configuration: Mapping[str, Any], context: Context) -> None:
+        super().__init__(configuration, context)
         options = [int(value) for value in configuration.get("options", ())]
         self._itemsize = options[2] if len(options) > 2 and options[2] else context.dtype.itemsize
         self._block = options[3] if len(options) > 3 else 0
@@ -96,9 +97,7 @@ class BitshuffleStep(Step):
             raise DecodeError(f"{source.size} bytes are too few for bitshuffle")
         else:
             stated = _HEADER.unpack(source[: _HEADER.size].data)[0]
-        if size is not None and stated != size:
-            raise DecodeError(f"its bitshuffle header says {stated} bytes instead of {size}")
-        return int(stated)
+        return self.expect(int(stated), size)
 
     def _unshuffle(self, source: Bytes1D, out: Bytes1D) -> None:
         # elements beyond a multiple of eight are not shuffled

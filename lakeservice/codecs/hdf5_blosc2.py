@@ -29,9 +29,10 @@ class Blosc2Step(Step):
     Format: https://github.com/Blosc/c-blosc2/blob/main/README_CFRAME_FORMAT.rst
     """
 
-    def __init__(self, _configuration: Mapping[str, Any], context: Context) -> None:
+    def __init__(self, configuration: Mapping[str, Any], context: Context) -> None:
+        super().__init__(configuration, context)
         self._dtype = context.dtype
-        self._limit = context.size << len(context.chunk_shape)  # padded on each axis
+        self.limit = context.size << len(context.chunk_shape)  # padded on each axis
 
     def decode(self, encoded: Buffer, size: int | None) -> Buffer:
         """Return the decoded bytes."""
@@ -43,7 +44,7 @@ class Blosc2Step(Step):
         stored = int.from_bytes(source[39:47].tobytes(), "big")
         if not _LEAST <= head <= source.size or not 0 <= stored <= source.size - head:
             raise DecodeError("its Blosc2 frame is cut")
-        if decoded > self._limit or (size is not None and decoded < size):
+        if decoded > self.limit or (size is not None and decoded < size):
             raise DecodeError(f"its Blosc2 frame says {decoded} bytes instead of {size}")
         if stored:
             chunk = source[head : head + stored]

@@ -26,7 +26,8 @@ class NbitStep(Step):
     conversion after it that extends a sign.
     """
 
-    def __init__(self, configuration: Mapping[str, Any], _context: Context) -> None:
+    def __init__(self, configuration: Mapping[str, Any], context: Context) -> None:
+        super().__init__(configuration, context)
         options = [int(value) for value in configuration.get("options", ())]
         if len(options) < 5:
             raise DecodeError(f"an N-bit filter with {len(options)} options")
@@ -111,7 +112,8 @@ class ScaleOffsetStep(Step):
     Format: https://github.com/HDFGroup/hdf5/blob/develop/src/H5Zscaleoffset.c
     """
 
-    def __init__(self, configuration: Mapping[str, Any], _context: Context) -> None:
+    def __init__(self, configuration: Mapping[str, Any], context: Context) -> None:
+        super().__init__(configuration, context)
         options = [int(value) for value in configuration.get("options", ())]
         if len(options) < 8:
             raise DecodeError(f"a scale-offset filter with {len(options)} options")

@@ -26,6 +26,7 @@ class ZfpStep(Step):
     """
 
     def __init__(self, configuration: Mapping[str, Any], context: Context) -> None:
+        super().__init__(configuration, context)
         options = [int(value) for value in configuration.get("options", ())]
         words = struct.pack(f"<{len(options[1:])}I", *options[1:])
         if not words.startswith(b"zfp\x05") or len(words) < _SHORT_BITS // 8:

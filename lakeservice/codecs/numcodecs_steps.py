@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import lzma
 from typing import TYPE_CHECKING, Any
 
 import imagecodecs
 import numpy as np
 
-from lakeservice.codecs.hdf5 import DeflateStep, ShuffleStep
+from lakeservice.codecs.hdf5 import Bzip2Step, DeflateStep, ShuffleStep, streamed
 from lakeservice.codecs.steps import (
     Buffer,
     Bytes1D,
@@ -27,13 +28,11 @@ _NAMES = (
     "adler32",
     "astype",
     "bitround",
-    "bz2",
     "crc32",
     "delta",
     "fixedscaleoffset",
     "fletcher32",
     "jenkins_lookup3",
-    "lzma",
     "packbits",
     "quantize",
 )
@@ -44,26 +43,30 @@ _CHECKSUM_BYTES = {"adler32": 4, "crc32": 4, "fletcher32": 4, "jenkins_lookup3":
 class Lz4Step(Step):
     """One block of LZ4 after four bytes that say the decoded size."""
 
-    def __init__(self, _configuration: Mapping[str, Any], _context: Context) -> None:
-        pass
-
     def decode(self, encoded: Buffer, size: int | None) -> Buffer:
         """Return the decoded bytes."""
         source = flat(encoded)
         if source.size < 4:
             raise DecodeError(f"{source.size} bytes are too few for LZ4")
-        stated = int.from_bytes(source[:4].tobytes(), "little")
-        if size is not None and stated != size:
-            raise DecodeError(f"its LZ4 header says {stated} bytes instead of {size}")
+        stated = self.expect(int.from_bytes(source[:4].tobytes(), "little"), size)
         out = np.empty(stated, np.uint8)
         return filled(_library.lz4_decode(source[4:], out=out), out)
 
     def decode_into(self, encoded: Buffer, out: Bytes1D) -> None:
         """Decode into memory of exactly the decoded size."""
         source = flat(encoded)
-        if source.size < 4 or int.from_bytes(source[:4].tobytes(), "little") != out.size:
-            raise DecodeError(f"its LZ4 header does not say {out.size} bytes")
+        self.expect(int.from_bytes(source[:4].tobytes(), "little"), out.size)
         filled(_library.lz4_decode(source[4:], out=out), out)
+
+
+class LzmaStep(Step):
+    """An LZMA stream in one of the forms of Python's ``lzma``."""
+
+    def decode(self, encoded: Buffer, size: int | None) -> Buffer:
+        """Return the decoded bytes."""
+        form = int(self.configuration.get("format", lzma.FORMAT_XZ))
+        filters = self.configuration.get("filters") if form == lzma.FORMAT_RAW else None
+        return streamed(lzma.LZMADecompressor(form, filters=filters), encoded, self.limit)
 
 
 class V2ShuffleStep(ShuffleStep):
@@ -77,11 +80,10 @@ class NumcodecsStep(Step):
     """Any codec of numcodecs, decoded by numcodecs."""
 
     def __init__(self, name: str, configuration: Mapping[str, Any], context: Context) -> None:
+        super().__init__(configuration, context)
         import numcodecs  # 60 ms; only what Zarr 2 wrote with rare codecs needs it
 
         settings = dict(configuration)
-        if name == "crc32c":
-            settings.setdefault("location", "end")
         self._codec = numcodecs.get_codec({"id": name, **settings})
         self._name = name
         self._dtype = context.dtype
@@ -106,7 +108,9 @@ def _factory(name: str) -> Factory:
 
 STEPS: dict[str, Factory] = {
     **{name: _factory(name) for name in _NAMES},
+    "bz2": Bzip2Step,
     "lz4": Lz4Step,
+    "lzma": LzmaStep,
     "shuffle": V2ShuffleStep,
     "zlib": DeflateStep,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lakeservice.codecs import hdf5, numcodecs_steps, tiff, zarr
+from lakeservice.codecs.steps import DecodeError
 from schemas.errors import ErrorKind, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -39,7 +40,13 @@ def step_of(codec: Codec, context: Context) -> Step:
         raise InvalidRequestError(
             ErrorKind.UNREADABLE_FILE, f"the codec {codec.name!r} is not one that we can decode"
         )
-    return factory(codec.configuration, context)
+    try:
+        return factory(codec.configuration, context)
+    except (DecodeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidRequestError(
+            ErrorKind.UNREADABLE_FILE,
+            f"the codec {codec.name!r} cannot be set up: {str(error)[:200]}",
+        ) from error
 
 
 def unsupported(codecs: Sequence[Codec]) -> str | None:

@@ -19,7 +19,7 @@ Bytes1D = NDArray[np.uint8]
 
 
 class DecodeError(Exception):
-    """Encoded bytes are not what the codec expects; the chain adds which chunk it was."""
+    """Encoded bytes, or options, are not what the codec expects; its users say which chunk."""
 
 
 class Context(NamedTuple):
@@ -35,9 +35,32 @@ class Context(NamedTuple):
         """Bytes of a whole stored chunk, decoded."""
         return self.dtype.itemsize * math.prod(self.chunk_shape)
 
+    @property
+    def limit(self) -> int:
+        """Most bytes that any step may decode to: a header is not believed beyond it."""
+        return 4 * self.size + (64 << 10)
+
 
 class Step:
-    """One codec of a chain, from bytes to bytes; subclasses decode, some encode too."""
+    """One codec of a chain, from bytes to bytes; subclasses decode, some encode too.
+
+    Parameters
+    ----------
+    configuration
+        As the layout has it.
+    context
+        The chunk that the chain is for.
+
+    Raises
+    ------
+    DecodeError
+        Not a configuration of this codec.
+    """
+
+    def __init__(self, configuration: Mapping[str, Any], context: Context) -> None:
+        self.configuration = configuration
+        self.limit = context.limit
+        """Most bytes that it may decode to."""
 
     def encoded_size(self, size: int) -> int | None:
         """Return the size of ``size`` bytes when encoded; None where that depends on them."""
@@ -54,6 +77,18 @@ class Step:
             Size of the decoded bytes where it is known.
         """
         raise NotImplementedError
+
+    def expect(self, stated: int, size: int | None) -> int:
+        """Return the decoded size that a header states.
+
+        Raises
+        ------
+        DecodeError
+            It is not the one that is known, or is out of all proportion.
+        """
+        if (size is not None and stated != size) or not 0 <= stated <= self.limit:
+            raise DecodeError(f"its header says {stated} bytes instead of {size or 'a few'}")
+        return stated
 
     def decode_into(self, encoded: Buffer, out: Bytes1D) -> None:
         """Decode into memory of exactly the decoded size."""

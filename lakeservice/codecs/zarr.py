@@ -6,6 +6,8 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import imagecodecs
+import numpy as np
+import zstandard
 
 from lakeservice.codecs.blosc import BloscStep
 from lakeservice.codecs.steps import (
@@ -27,16 +29,29 @@ if TYPE_CHECKING:
 _library: Any = imagecodecs  # its stubs know less than it does
 
 
+def inflated(encoded: Buffer, window: int, limit: int) -> bytes:
+    """Return what a zlib or gzip stream decodes to, when that is all of it and below a limit."""
+    stream = zlib.decompressobj(window)
+    decoded = stream.decompress(flat(encoded).data, limit)
+    if not stream.eof:
+        raise DecodeError("it is cut, or far larger than the chunk")
+    return decoded
+
+
 class ZstdStep(Step):
     """A Zstandard frame."""
 
-    def __init__(self, configuration: Mapping[str, Any], _context: Context) -> None:
+    def __init__(self, configuration: Mapping[str, Any], context: Context) -> None:
+        super().__init__(configuration, context)
         self._level = configuration.get("level", 1)
 
     def decode(self, encoded: Buffer, size: int | None) -> Buffer:
         """Return the decoded bytes."""
-        result: Buffer = _library.zstd_decode(flat(encoded), out=size)
-        return result
+        source = flat(encoded)
+        stated = zstandard.frame_content_size(source.data)
+        out = np.empty(self.limit if stated < 0 else self.expect(stated, size), np.uint8)
+        decoded = flat(_library.zstd_decode(source, out=out))
+        return decoded if size is None else sized(decoded, size)
 
     def decode_into(self, encoded: Buffer, out: Bytes1D) -> None:
         """Decode into memory of exactly the decoded size."""
@@ -51,12 +66,13 @@ class ZstdStep(Step):
 class GzipStep(Step):
     """A gzip member, as RFC 1952 says."""
 
-    def __init__(self, configuration: Mapping[str, Any], _context: Context) -> None:
+    def __init__(self, configuration: Mapping[str, Any], context: Context) -> None:
+        super().__init__(configuration, context)
         self._level = configuration.get("level", 5)
 
     def decode(self, encoded: Buffer, size: int | None) -> Buffer:
         """Return the decoded bytes."""
-        return zlib.decompress(flat(encoded).data, wbits=31)
+        return inflated(encoded, 31, self.limit)
 
     def decode_into(self, encoded: Buffer, out: Bytes1D) -> None:
         """Decode into memory of exactly the decoded size."""
@@ -70,9 +86,6 @@ class GzipStep(Step):
 
 class Crc32cStep(Step):
     """Four bytes of CRC-32C after the payload, little-endian."""
-
-    def __init__(self, _configuration: Mapping[str, Any], _context: Context) -> None:
-        pass
 
     def encoded_size(self, size: int) -> int:
         """Four bytes more."""
