@@ -106,7 +106,7 @@ def open_path(files: OpenFiles, start: Place, path: bytes, hops: int = 0) -> Pla
             continue
         try:
             info = place.handle.links.get_info(part)
-        except (*READ_ERRORS, AttributeError):
+        except READ_ERRORS:
             raise BrokenError(f"nothing at {text_of(path)!r}") from None
         address = info.u if info.type == h5l.TYPE_HARD else 0
         place = open_link(files, place, Link(part, info.type, address), hops)

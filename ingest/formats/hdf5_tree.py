@@ -16,7 +16,7 @@ from ingest.formats.hdf5_links import Link, Place, links_of, open_link, root_of
 from ingest.formats.hdf5_values import READ_ERRORS, attribute_value
 from ingest.found import Item
 from ingest.metadata import LONGEST_TEXT, TooLong, text_of
-from schemas.path import MAX_PATH_BYTES, MAX_SEGMENT_BYTES
+from schemas.path import MAX_PATH_BYTES, MAX_SEGMENT_BYTES, name_of
 from schemas.structures import ContainerStructure
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ class Tree:
             frame = frames[-1]
             link = next(frame.links, None)
             if link is None:
-                self._leave(frame)
                 frames.pop()
+                self._leave(frame, frames[-1].names if frames else frame.names)
                 continue
             below = self._link(frame, link)
             if below is not None:
@@ -114,7 +114,7 @@ class Tree:
         group = nexus.Group(path, attributes)
         return _Frame(place, group, iter(links), names, values, above | {place.key}, repeated, item)
 
-    def _leave(self, frame: _Frame) -> None:
+    def _leave(self, frame: _Frame, beside: frozenset[str]) -> None:
         group = frame.group
         nexus.name_axes(group)
         specs = nexus.specs_of(group)
@@ -123,7 +123,7 @@ class Tree:
             if frame.item is not None:
                 frame.item.specs = specs
         path = f"{group.path}@table"
-        if path not in self._paths and len(path.encode()) <= MAX_PATH_BYTES:
+        if name_of(path) not in beside and len(path.encode()) <= MAX_PATH_BYTES:
             table = column_table(path, nexus.columns_of(group))
             if table is not None:
                 self._add(table)

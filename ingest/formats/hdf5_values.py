@@ -23,7 +23,10 @@ BLOCK_BYTES = 8 << 20
 """About how much of a dataset is held at a time."""
 LONGEST_NOTE = 1 << 16
 """Characters of a text that is kept with its node, searchable or not."""
-READ_ERRORS = (OSError, RuntimeError, ValueError, TypeError, KeyError, UnicodeError, MemoryError)
+READ_ERRORS = (
+    *(OSError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError),
+    AttributeError,
+)
 """What h5py raises for damaged or unusual content."""
 _BUILT_IN_FILTERS = 256  # https://docs.hdfgroup.org: identifiers below are the library's own
 

@@ -59,19 +59,21 @@ class Described:
         structure.check()
         if item.location is None:
             blocks = list(cast("ReadRows", item.read)())
-            rows = np.concatenate(blocks) if structure.shape else blocks[0]
-            assert rows.dtype == structure.dtype
-            values: NDArray[Any] = rows.reshape(structure.shape)[() if index is None else index]
+            whole = np.concatenate(blocks) if structure.shape else blocks[0]
+            assert whole.dtype == structure.dtype
+            values: NDArray[Any] = whole.reshape(structure.shape)[() if index is None else index]
             return values
         objects = Objects.open("memory://")
-        location = item.location
         assert item.layout is not None
-        assert not isinstance(location, TableStorage)
-        if isinstance(location, ChunkRows):
-            assert (np.diff(location.chunk) > 0).all()
-            columns = {name: getattr(location, name) for name in CHUNK_INDEX_COLUMNS}
+        assert not isinstance(item.location, TableStorage)
+        if isinstance(item.location, ChunkRows):
+            rows = item.location
+            assert (np.diff(rows.chunk) > 0).all()
+            columns = {name: getattr(rows, name) for name in CHUNK_INDEX_COLUMNS}
             write_chunk_index(objects, "chunks.parquet", columns)
-            location = Indexed(index="chunks.parquet", first=0, count=len(location))
+            location: Any = Indexed(index="chunks.parquet", first=0, count=len(rows))
+        else:
+            location = item.location
         stored = StoredArray(
             objects,
             structure,
