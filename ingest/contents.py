@@ -13,7 +13,13 @@ from ingest.found import ChunkRows
 from lakeservice.storage.chunk_index import write_chunk_index
 from lakeservice.storage.layout import chunk_index_name, inner_part, tree_name
 from lakeservice.storage.trees import write_tree
-from schemas.chunks import CHUNK_INDEX_COLUMNS, ArrayStorage, Indexed, TableStorage
+from schemas.chunks import (
+    CHUNK_INDEX_COLUMNS,
+    ArrayStorage,
+    Contiguous,
+    Indexed,
+    TableStorage,
+)
 from schemas.entry import InnerNode, InnerTree
 from schemas.errors import ErrorKind, InvalidRequestError, LakeError, UnavailableError
 from schemas.path import ancestors_of, clean_path
@@ -27,6 +33,8 @@ if TYPE_CHECKING:
     from schemas.entry import Asset
     from schemas.structures import Structure
 
+MOST_ASSETS = 256
+"""Assets that an entry names itself; more would make every answer about it large."""
 _INLINE_BYTES = 16 << 10  # converted arrays up to this size lie in the tree itself
 _MOST_INLINE = 4 << 20
 Storage = ArrayStorage | TableStorage | None
@@ -61,6 +69,7 @@ class Contents:
         self._rows: list[ChunkRows] = []
         self._row_count = 0
         self._inline_bytes = 0
+        self._whole_assets = {0}
         self.converted = 0
         """Number of arrays and tables whose values were copied."""
 
@@ -77,9 +86,12 @@ class Contents:
             return structure, None
         if location is not None and not (self._convert and item.read is not None):
             if isinstance(location, TableStorage):
+                self._whole_assets.update(location.assets)
                 return structure, location
             if item.layout is None:
                 raise _bad(item, "has a location but no layout")
+            if isinstance(location, Contiguous):
+                self._whole_assets.add(location.asset)
             stored = self._indexed(location) if isinstance(location, ChunkRows) else location
             return structure, ArrayStorage(layout=item.layout, location=stored)
         if item.read is None:
@@ -148,16 +160,32 @@ class Contents:
         return Indexed(index=chunk_index_name(self._owner), first=first, count=len(rows))
 
     def finish(self, assets: Sequence[Asset]) -> tuple[Asset, ...]:
-        """Write the chunk index of all arrays, if there is one to write; return the assets."""
-        if self._rows:
-            columns = {
-                column: np.concatenate([cast("Any", getattr(rows, column)) for rows in self._rows])
-                for column in CHUNK_INDEX_COLUMNS
-            }
-            write_chunk_index(self._objects, chunk_index_name(self._owner), columns)
-        return tuple(
+        """Write the chunk index of all arrays, if there is one to write.
+
+        Returns
+        -------
+        tuple of Asset
+            What the entry has to name itself; of very many assets, those that only
+            chunks refer to are in the index.
+        """
+        numbered = [
             asset if asset.num == num else msgspec.structs.replace(asset, num=num)
             for num, asset in enumerate(assets)
+        ]
+        if not self._rows:
+            return tuple(numbered)
+        far: list[Asset] = []
+        if len(numbered) > MOST_ASSETS:
+            far = [asset for asset in numbered if asset.num not in self._whole_assets]
+        columns = {
+            column: np.concatenate([cast("Any", getattr(rows, column)) for rows in self._rows])
+            for column in CHUNK_INDEX_COLUMNS
+        }
+        write_chunk_index(self._objects, chunk_index_name(self._owner), columns, far)
+        return (
+            tuple(numbered)
+            if not far
+            else tuple(asset for asset in numbered if asset.num in self._whole_assets)
         )
 
 

@@ -149,7 +149,7 @@ class _Run:
             node = known.get(path) if path else None
             if path is None or node is None:
                 continue
-            found = compare(node, candidate, self._mode)
+            found = compare(node, candidate, self._mode, self._objects)
             if found.is_ours and (path == candidate.node_path or found.is_same):
                 self._again(candidate, node, found)
                 return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from ingest.contents import Contents
+from ingest.contents import MOST_ASSETS, Contents
 from ingest.found import SeriesFormat
 from ingest.recognise import recognise
 from ingest.source import Source, unreadable, uri_of
@@ -160,10 +160,13 @@ def _entry(
         tree, problems = inner.name, inner.problems
         specs, metadata = found.specs, found.metadata
     assets = contents.finish(found.assets)
+    properties: dict[str, object] = {"header_keys": list(metadata)}
+    if len(found.assets) > MOST_ASSETS:
+        properties["assets"] = {"count": len(found.assets), "members": members(found.assets)}
+        assets = assets[:1] if len(job.paths) > 1 else assets
     if job.mode == "convert":
         paths = {uri_of(path): path for path in job.paths}
         assets = tuple(_with_checksum(asset, paths) for asset in assets)
-    properties: dict[str, object] = {"header_keys": list(metadata)}
     if contents.converted:
         properties["converted"] = contents.converted
     if found.left_out:
@@ -196,6 +199,12 @@ def _with_checksum(asset: Asset, paths: dict[str, Path]) -> Asset:
     if path is None or asset.is_directory:
         return asset
     return msgspec.structs.replace(asset, checksum=checksum_of(path))
+
+
+def members(assets: Iterable[Asset]) -> str:
+    """Return a digest of the names, sizes and times of a series' files."""
+    lines = (f"{asset.data_uri} {asset.size_bytes} {asset.mtime_ns}\n" for asset in assets)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def checksum_of(path: Path) -> str:

@@ -8,13 +8,17 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from ingest.job import Mode, checksum_of
+from ingest.job import Mode, checksum_of, members
 from ingest.source import Source, uri_of
+from lakeservice.storage.chunk_index import ChunkIndex
 from schemas.entry import Asset
 from schemas.errors import LakeError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ingest.walk import Candidate
+    from lakeservice.storage.objects import Objects
     from schemas.entry import DataSource, Node
 
 
@@ -31,27 +35,57 @@ class Known(NamedTuple):
     """Members of the series that stand on their own."""
 
 
-def compare(node: Node, candidate: Candidate, mode: Mode) -> Known:
+def compare(node: Node, candidate: Candidate, mode: Mode, objects: Objects) -> Known:
     """Compare an entry with the files that are to make it."""
     if not node.data_sources or not node.data_sources[0].assets:
         return Known(is_ours=False)
     source = node.data_sources[0]
-    wanted = {uri_of(path) for path in candidate.paths}
-    there = {asset.data_uri for asset in source.assets}
-    if not wanted & there:
-        return Known(is_ours=not any(_found(asset) for asset in source.assets))
+    first = source.assets[0]
+    if first.data_uri not in {uri_of(path) for path in candidate.paths}:
+        return Known(is_ours=_found(first) is None)
     left_out = _left_out(candidate, source)
     mode_then: Mode = "register" if source.management == "external" else "convert"
-    if wanted - there != {uri_of(path) for path in left_out} or mode_then != mode:
+    if mode_then != mode:
         return Known(is_ours=True)
-    assets = [_compared(asset) for asset in source.assets]
+    there = _assets(source, candidate, left_out, objects)
+    if there is None:
+        return Known(is_ours=True)
+    assets = [_compared(asset) for asset in there]
     if any(asset is None for asset in assets):
         return Known(is_ours=True)
-    if tuple(assets) == source.assets:
+    if assets == list(there):
         return Known(is_ours=True, is_same=True, left_out=left_out)
-    changed: Any = msgspec.structs.replace(source, assets=tuple(assets))
+    now = {asset.num: asset for asset in assets if asset is not None}
+    changed: Any = msgspec.structs.replace(
+        source, assets=tuple(now.get(asset.num, asset) for asset in source.assets)
+    )
     touched = (changed, *node.data_sources[1:])
     return Known(is_ours=True, is_same=True, touched=touched, left_out=left_out)
+
+
+def _assets(
+    source: DataSource, candidate: Candidate, left_out: tuple[Path, ...], objects: Objects
+) -> Sequence[Asset] | None:
+    """Return the assets to look at one by one; None where it is plain that they have changed."""
+    first = source.assets[0]
+    if first.is_directory:
+        return [first]  # its size and time are those of all that is in it
+    many = source.properties.get("assets")
+    if candidate.is_series:
+        paths = [path for path in candidate.paths if path not in left_out]
+        if many is not None:
+            now = [_found(Asset(data_uri=uri_of(path))) for path in paths]
+            there = [one.asset() for one in now if one is not None]
+            return [] if members(there) == many.get("members") else None
+        uris = [asset.data_uri for asset in source.assets]
+        return source.assets if uris == [uri_of(path) for path in paths] else None
+    if many is None or source.tree is None:
+        return source.assets
+    try:
+        index = ChunkIndex.read(objects, source.tree.rpartition("/")[0] + "/chunks.parquet")
+    except LakeError:
+        return None
+    return [*source.assets, *index.assets.values()]
 
 
 def _left_out(candidate: Candidate, source: DataSource) -> tuple[Path, ...]:

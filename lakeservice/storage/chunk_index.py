@@ -58,24 +58,26 @@ def write_chunk_index(
         Assets that the rows name by number and that are too many for the entry:
         the chunk files of a Zarr folder, the images of a long series.
     """
-    schema = _SCHEMA
-    if assets:
-        packed = zstandard.compress(msgspec.msgpack.encode(tuple(assets)))
-        schema = _SCHEMA.with_metadata({_ASSETS: base64.b64encode(packed)})
     arrays = [
         pa.array(np.ascontiguousarray(columns[column], dtype))
         for column, dtype in zip(CHUNK_INDEX_COLUMNS, _TYPES, strict=True)
     ]
-    with objects.open_output(name) as file:
-        pq.write_table(
-            pa.table(arrays, schema=schema),
+    with (
+        objects.open_output(name) as file,
+        pq.ParquetWriter(
             file,
+            _SCHEMA,
             compression="zstd",
             use_dictionary=False,
             column_encoding=dict.fromkeys(CHUNK_INDEX_COLUMNS, "DELTA_BINARY_PACKED"),
             write_statistics=False,
             store_schema=False,
-        )
+        ) as writer,
+    ):
+        writer.write_table(pa.table(arrays, schema=_SCHEMA))
+        if assets:
+            packed = zstandard.compress(msgspec.msgpack.encode(tuple(assets)))
+            writer.add_key_value_metadata({_ASSETS: base64.b64encode(packed)})
 
 
 class ChunkIndex:

@@ -284,3 +284,18 @@ def test_a_truncated_strip_is_found_at_ingest(tmp_path: Path) -> None:
         end = max(page.dataoffsets[0] + page.databytecounts[0] for page in file.pages)
     path.write_bytes(path.read_bytes()[: end - 10])
     assert take_alone(path, tmp_path / "lake").node is None
+
+
+@pytest.mark.parametrize("mode", ["register", "convert"])
+def test_the_files_of_a_long_series_are_not_listed_in_its_entry(tmp_path: Path, mode: Any) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    frames = series(folder, 300)
+    lake = ScratchLake(tmp_path / "lake")
+    lake.ingest(folder, mode=mode)
+    assert len(lake.node("img").data_sources[0].assets) == 1
+    assert_same_values(lake.read("img"), np.stack(frames))
+    assert lake.ingest(folder, mode=mode).unchanged == 1
+    tifffile.imwrite(folder / "img_0200.tif", frames[0])
+    assert lake.ingest(folder, mode=mode).changed == 1
+    assert_same_values(lake.read("img")[199], frames[0])

@@ -224,3 +224,13 @@ def test_a_chunk_written_later_is_noticed(tmp_path: Path) -> None:
     summary = lake.ingest(tmp_path / "a.zarr")
     assert summary.changed == 1
     assert_same_values(lake.read("a"), np.array([1, 1, 2, 2], "i4"))
+
+
+def test_many_chunk_files_are_not_listed_in_the_entry(tmp_path: Path) -> None:
+    array = np.arange(300 * 4, dtype="i4").reshape(300, 4)
+    write(tmp_path / "a.zarr", array, chunks=(1, 4))
+    lake = ScratchLake(tmp_path / "lake")
+    lake.ingest(tmp_path / "a.zarr")
+    assert len(lake.node("a").data_sources[0].assets) == 1
+    assert_same_values(lake.read("a"), array)
+    assert lake.ingest(tmp_path / "a.zarr").unchanged == 1
