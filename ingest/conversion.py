@@ -40,11 +40,12 @@ def convert_array(
     """
     chunks = good_chunks(structure.shape, structure.dtype, structure.dims)
     structure = msgspec.structs.replace(structure, chunks=chunks)
-    writer = ArrayWriter(objects, name, structure)
-    for rows in read():
-        writer.write(np.asarray(rows))
-        beat()
-    return writer.structure, writer.finish()
+    with ArrayWriter(objects, name, structure) as writer:
+        for rows in read():
+            writer.write(np.asarray(rows))
+            beat()
+        storage = writer.finish()
+        return writer.structure, storage
 
 
 def inline_array(structure: ArrayStructure, read: ReadRows) -> tuple[ArrayStructure, ArrayStorage]:

@@ -59,8 +59,10 @@ class Changes:
         """Write all of an array anew, beside the old one; returns the mutation that swaps them."""
         structure, _ = _own_array(node)
         prefix = f"data/{node.id}/{uuid.uuid4().hex[:12]}"
-        with removed_on_failure(self._objects, prefix):
-            writer = ArrayWriter(self._objects, prefix, structure)
+        with (
+            removed_on_failure(self._objects, prefix),
+            ArrayWriter(self._objects, prefix, structure) as writer,
+        ):
             for block in rows:
                 writer.write(block)
             storage = writer.finish()
@@ -103,14 +105,16 @@ class Changes:
                 ErrorKind.BAD_BODY, f"{node.path!r} is a single value; it has no axis to append to"
             )
         prefix = f"data/{node.id}/{uuid.uuid4().hex[:12]}"
-        with removed_on_failure(self._objects, prefix):
-            layout = present.layout
-            tail = msgspec.structs.replace(
-                structure,
-                shape=(layout.chunk_shape[0], *structure.shape[1:]),
-                chunks=layout.chunk_shape,
-            )
-            writer = ArrayWriter(self._objects, prefix, tail, layout.codecs, growing=True)
+        layout = present.layout
+        tail = msgspec.structs.replace(
+            structure,
+            shape=(layout.chunk_shape[0], *structure.shape[1:]),
+            chunks=layout.chunk_shape,
+        )
+        with (
+            removed_on_failure(self._objects, prefix),
+            ArrayWriter(self._objects, prefix, tail, layout.codecs, growing=True) as writer,
+        ):
             for block in rows:
                 writer.write(block)
             storage = writer.finish()

@@ -91,8 +91,10 @@ class Writer:
         structure.check()
         path = self._free(draft.path, parents=draft.parents)
         node_id = new_id()
-        with removed_on_failure(self._objects, f"data/{node_id}/"):
-            writer = ArrayWriter(self._objects, f"data/{node_id}/0", structure)
+        with (
+            removed_on_failure(self._objects, f"data/{node_id}/"),
+            ArrayWriter(self._objects, f"data/{node_id}/0", structure) as writer,
+        ):
             for block in rows:
                 writer.write(block)
             storage = writer.finish()

@@ -6,7 +6,8 @@ import math
 import sys
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import wait
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import numpy as np
@@ -35,6 +36,9 @@ _IN_FLIGHT_BYTES = 64 << 20
 
 class ArrayWriter:
     """Writes one array below a prefix, by rows (`write`) or by blocks (`write_block`).
+
+    As a context manager it writes nothing more after an error, so that what was
+    written can be removed.
 
     Parameters
     ----------
@@ -88,6 +92,16 @@ class ArrayWriter:
         self._waiting: deque[tuple[Future[Any], int]] = deque()
         self._waiting_bytes = 0
         self._by_block = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            for future, _size in self._waiting:
+                future.cancel()
+            wait([future for future, _size in self._waiting])
+            self._waiting.clear()
 
     def write(self, rows: NDArray[Any]) -> None:
         """Add the next rows of the first axis, any number; for a 0-d array, its element.
