@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import msgspec
 
-from lakeservice.storage.layout import new_id
+from lakeservice.service.writing import remove
+from lakeservice.storage.layout import data_prefix, new_id
 from schemas.commit import Append, Applied, Create, Mutation, Update
 from schemas.errors import (
     AccessError,
@@ -82,12 +82,10 @@ class Publisher:
 
     def _discard(self, written: Create | Append) -> None:
         if isinstance(written, Create):
-            names = [f"data/{written.node.id}/"]
-        else:
-            names = [part.name for part in written.parts]
-        with contextlib.suppress(LakeError):
-            for below in names:
-                self._objects.delete([name for name, _ in self._objects.list(below)])
+            remove(self._objects, data_prefix(written.node.id))
+            return
+        for part in written.parts:
+            remove(self._objects, part.name)
 
     def check_sources(self, mutations: Iterable[Mutation]) -> None:
         """Refuse mutations of a client that point at data which is not theirs to show.

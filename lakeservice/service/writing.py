@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lakeservice.storage.array_writer import ArrayWriter
-from lakeservice.storage.layout import new_id
+from lakeservice.storage.layout import data_prefix, new_id
 from lakeservice.storage.table_writer import TableWriter
 from schemas.chunks import TableStorage
 from schemas.commit import Create
@@ -18,7 +18,7 @@ from schemas.errors import (
     ConflictError,
     ErrorKind,
     InvalidRequestError,
-    LakeError,
+    UnavailableError,
 )
 from schemas.path import clean_path, parent_of
 from schemas.structures import (
@@ -92,7 +92,7 @@ class Writer:
         path = self._free(draft.path, parents=draft.parents)
         node_id = new_id()
         with (
-            removed_on_failure(self._objects, f"data/{node_id}/"),
+            removed_on_failure(self._objects, data_prefix(node_id)),
             ArrayWriter(self._objects, f"data/{node_id}/0", structure) as writer,
         ):
             for block in rows:
@@ -107,7 +107,7 @@ class Writer:
         node_id = new_id()
         name = f"data/{node_id}/0.parquet"
         with (
-            removed_on_failure(self._objects, f"data/{node_id}/"),
+            removed_on_failure(self._objects, data_prefix(node_id)),
             TableWriter(self._objects, name, reader.schema) as writer,
         ):
             for batch in reader:
@@ -125,7 +125,7 @@ class Writer:
         node_id = new_id()
         structure = draft.structure
         source: DataSource | None = None
-        with removed_on_failure(self._objects, f"data/{node_id}/"):
+        with removed_on_failure(self._objects, data_prefix(node_id)):
             if isinstance(structure, ArrayStructure):
                 structure.check()
                 writer = ArrayWriter(self._objects, f"data/{node_id}/0", structure)
@@ -176,11 +176,16 @@ class Writer:
 
 
 @contextlib.contextmanager
-def removed_on_failure(objects: Objects, below: str) -> Iterator[None]:
-    """Remove the objects whose names begin with ``below`` where the block fails."""
+def removed_on_failure(objects: Objects, name: str) -> Iterator[None]:
+    """Remove an object, or all objects below a prefix, where the block fails."""
     try:
         yield
     except BaseException:
-        with contextlib.suppress(LakeError):
-            objects.delete([name for name, _ in objects.list(below)])
+        remove(objects, name)
         raise
+
+
+def remove(objects: Objects, name: str) -> None:
+    """Remove an object, or all objects below a prefix; what resists is left to ``check``."""
+    with contextlib.suppress(UnavailableError):
+        objects.delete([name, *(below for below, _ in objects.list(name))])

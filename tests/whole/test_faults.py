@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -100,9 +101,8 @@ def test_a_file_that_changed_is_right_again_after_it_was_ingested_again(
 
 
 def test_two_servers_on_one_lake_see_each_others_writes_at_once(tmp_path: Path) -> None:
-    first, second = run_server(tmp_path / "lake"), run_server(tmp_path / "lake")
-    one, other = next(first), next(second)
-    try:
+    folder = tmp_path / "lake"
+    with contextmanager(run_server)(folder) as one, contextmanager(run_server)(folder) as other:
         for number in range(10):
             one.lake.write_array(f"one{number}", STACK[:1])
             np.testing.assert_array_equal(other.lake[f"one{number}"].read(), STACK[:1])
@@ -110,9 +110,6 @@ def test_two_servers_on_one_lake_see_each_others_writes_at_once(tmp_path: Path) 
             found = one.lake.search(f"number = {number}")
             assert [node.path for node in found] == [f"other{number}"]
         assert sorted(one.lake.keys()) == sorted(other.lake.keys())
-    finally:
-        for server in (first, second):
-            server.close()
 
 
 def test_a_lake_of_a_newer_format_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def _hdf5(path: Path, inner: str) -> Any:
 
 def _is_there(file: h5py.File, path: Path, source: Any) -> bool:
     if source.file_name != ".":
-        return (path.parent / source.file_name).exists()
+        return bool((path.parent / source.file_name).exists())
     try:
         return bool(file[source.dset_name])
     except (KeyError, OSError):
