@@ -23,17 +23,19 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
     from xarray import DataArray
 
-    from schemas.chunks import ChunkLayout
     from schemas.structures import ArrayStructure, Chunks, StructureFamily
 
 Delivery = Literal["auto", "encoded", "decoded"]
+ENCODED_BYTES = 1 << 20
+"""Answers from this size on are read as stored chunks where that is faster."""
 LARGE_BYTES = 16 << 20
-"""Answers from this size on are worth stored chunks and several streams."""
+"""Answers from this size on are read over several streams."""
 PART_BYTES = 128 << 20
 """Large answers are read in parts of about this size, decoded."""
 LANES = max(2, min(4, os.cpu_count() or 1))
 """Streams that are read side by side."""
-_WORTH_ENCODED = 0.5
+_LEAST_USE = 0.5
+_LEAST_CHUNK_BYTES = 256 << 10  # below it, what every single chunk costs is more than is gained
 _ITERATION_BYTES = 16 << 20
 _UNDECODABLE = (ErrorKind.UNREADABLE_FILE, ErrorKind.WRONG_FAMILY)
 
@@ -44,7 +46,8 @@ class Array(LakeNode):
     family: ClassVar[StructureFamily] = "array"
     last_delivery: Literal["encoded", "decoded"] | None = None
     """How the latest read of this object came: as stored chunks, or decoded; None before one."""
-    _layouts: tuple[int, ChunkLayout | None] | None = None
+    _undecodable: int | None = None
+    """Version of the node whose stored chunks cannot be decoded here."""
 
     @property
     def structure(self) -> ArrayStructure:
@@ -160,13 +163,9 @@ class Array(LakeNode):
                 f"delivery {delivery!r}; there are 'auto', 'encoded' and 'decoded'",
             )
         size_bytes = chosen.size * dtype.itemsize
-        encoded = delivery == "encoded" or (
-            delivery == "auto" and size_bytes >= LARGE_BYTES and self._prefers_encoded(chosen)
-        )
         if size_bytes:
             with progress_bar(self.path, size_bytes, shown=progress) as moved:
-                self._read_into(chosen, out, moved, encoded=encoded)
-        self.last_delivery = "encoded" if encoded else "decoded"
+                self.last_delivery = self._deliver(chosen, out, moved, delivery)
         return out
 
     def to_xarray(self) -> DataArray:
@@ -215,15 +214,43 @@ class Array(LakeNode):
         self._known = None
         return self
 
-    def _read_into(
+    def _deliver(
         self,
         chosen: Selection,
         out: NDArray[Any],
         moved: Callable[[int], None] | None,
-        *,
-        encoded: bool,
+        delivery: Delivery,
+    ) -> Literal["encoded", "decoded"]:
+        """Read in the delivery that was asked for, or that is faster; tell which it was."""
+        if delivery == "encoded" or (delivery == "auto" and self._prefers_encoded(chosen)):
+            try:
+                self._read_into(self._read_encoded, chosen, out, moved)
+            except InvalidRequestError as error:
+                if delivery == "encoded" or error.kind not in _UNDECODABLE:
+                    raise
+                self._undecodable = self.version
+            else:
+                return "encoded"
+        self._read_into(self._read_decoded, chosen, out, moved)
+        return "decoded"
+
+    def _prefers_encoded(self, chosen: Selection) -> bool:
+        structure = self.structure
+        return (
+            chosen.size * structure.data_type.itemsize >= ENCODED_BYTES
+            and parts.chunk_bytes(structure) >= _LEAST_CHUNK_BYTES
+            and parts.use_of_chunks(chosen, structure) >= _LEAST_USE
+            and self._undecodable != self.version
+        )
+
+    def _read_into(
+        self,
+        read: Callable[[Selection, NDArray[Any], Callable[[int], None] | None, int], None],
+        chosen: Selection,
+        out: NDArray[Any],
+        moved: Callable[[int], None] | None,
     ) -> None:
-        read = self._read_encoded if encoded else self._read_decoded
+        """Read everything with one stream, or large answers in parts with several."""
         if out.nbytes < LARGE_BYTES:
             read(chosen, out, moved, 0)
             return
@@ -259,35 +286,6 @@ class Array(LakeNode):
         self._remote.read(
             request, lambda reader: encoded.receive(reader, chosen, place, moved), lane
         )
-
-    def _prefers_encoded(self, chosen: Selection) -> bool:
-        return (
-            parts.use_of_chunks(chosen, self.structure) >= _WORTH_ENCODED
-            and self._layout is not None
-        )
-
-    @property
-    def _layout(self) -> ChunkLayout | None:
-        """How chunks are stored; None where they cannot be decoded here."""
-        version = self.version
-        if self._layouts is None or self._layouts[0] != version:
-            self._layouts = (version, self._ask_layout())
-        return self._layouts[1]
-
-    def _ask_layout(self) -> ChunkLayout | None:
-        from lakeservice.client import encoded  # codecs; small reads do without
-        from lakeservice.codecs.chain import Chain
-
-        nothing = ",".join("0:0" for _ in self.shape)
-        request = ReadArray(path=self._path, selection=nothing, delivery="encoded")
-        try:
-            layout = encoded.announced(self._remote.schema(request)).layout
-            Chain.of(layout)
-        except InvalidRequestError as error:
-            if error.kind in _UNDECODABLE:
-                return None
-            raise
-        return layout
 
     def _facts(self) -> list[tuple[str, str]]:
         structure = self.structure

@@ -83,11 +83,6 @@ class Connection:
 
         return self.attempt(receive, lane)
 
-    def schema(self, command: bytes) -> pa.Schema:
-        """Return the schema of what a read would answer."""
-        descriptor = flight.FlightDescriptor.for_command(command)
-        return self.attempt(lambda client: client.get_schema(descriptor, self._options).schema)
-
     def batches(self, ticket: bytes) -> Iterator[pa.RecordBatch]:
         """Yield the record batches of a stream as they arrive; it is not repeated when lost."""
         client = self._take(0)

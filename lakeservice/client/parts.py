@@ -106,6 +106,14 @@ def use_of_chunks(selection: Selection, structure: ArrayStructure) -> float:
     return fraction
 
 
+def chunk_bytes(structure: ArrayStructure) -> int:
+    """Return the size of the largest stored chunk, decoded."""
+    size = structure.data_type.itemsize
+    for sizes, length in zip(structure.chunks, structure.shape, strict=True):
+        size *= min(sizes, length) if isinstance(sizes, int) else max(sizes, default=1)
+    return size
+
+
 def side_by_side(
     read: Callable[[Selection, slice | None, int], None], parts: Sequence[Part], lanes: int
 ) -> None:

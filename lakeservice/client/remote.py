@@ -107,10 +107,6 @@ class Remote:
         """Yield the record batches of an answer as they arrive."""
         return self.connection.batches(msgspec.json.encode(self._of_now(request)))
 
-    def schema(self, request: ReadRequest) -> pa.Schema:
-        """Return the Arrow schema of an answer, without its data."""
-        return self.connection.schema(msgspec.json.encode(self._of_now(request)))
-
     def commit(
         self, mutations: Sequence[Mutation | msgspec.Raw], receipts: Sequence[str] = ()
     ) -> list[Applied]:

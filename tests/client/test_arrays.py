@@ -140,15 +140,15 @@ def test_what_is_no_basic_index_is_refused(stack: Array, index: Any, message: st
 def test_large_answers_come_as_stored_chunks_in_parallel_parts(
     home: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(array_module, "LARGE_BYTES", 1 << 18)
-    monkeypatch.setattr(array_module, "PART_BYTES", 1 << 18)
-    array = RANDOM.poisson(3, (101, 100, 100)).astype("u2")
-    node = home.write_array("a", array, chunks=(2, 100, 100))
+    monkeypatch.setattr(array_module, "LARGE_BYTES", 1 << 20)
+    monkeypatch.setattr(array_module, "PART_BYTES", 1 << 20)
+    array = RANDOM.poisson(3, (101, 400, 400)).astype("u2")
+    node = home.write_array("a", array, chunks=(2, 400, 400))
     assert np.array_equal(node[...], array)
     assert node.last_delivery == "encoded"
     assert np.array_equal(node[::-1], array[::-1])
     assert np.array_equal(node[5:, 3], array[5:, 3])
-    assert np.array_equal(node[:, :50, :50], array[:, :50, :50])
+    assert np.array_equal(node[:, :250, :250], array[:, :250, :250])
     assert node.last_delivery == "decoded"
     assert np.array_equal(node.read(delivery="decoded"), array)
 
