@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 MB = 1e6
 MS = 1e3
 SERVER_MB = Target("at most", 600)
+INDEX_MB = Target("at most", 2000)
+RESIDENT_MB = Target("at most", 1500)
+INDEX_MS = {
+    "equality": 10,
+    "range, sort, first 100": 30,
+    "and of three": 30,
+    "count": 30,
+    "full text, two words": 150,
+    "full text, a rare word": 150,
+}
 
 
 class Found:
@@ -50,6 +60,7 @@ def figures_of(ours: dict[str, Values], peer: dict[str, Values], stack_bytes: in
         *_tables(us, them),
         *_creates(us, them),
         *_rest(us, them),
+        *_index(us),
     ]
     return [figure for figure in figures if figure is not None]
 
@@ -214,6 +225,30 @@ def _rest(us: Found, them: Found) -> list[Figure | None]:
             Target("at most", 2),
             f"ours with {entries:,} entries, Tiled with 1 000",
         ),
-        _figure("registering the files", "s", us.get("register", "seconds")),
         _figure("converting the files", "s", us.get("convert", "seconds")),
+        *_registering(us),
+    ]
+
+
+def _registering(us: Found) -> list[Figure | None]:
+    files, taken = us.get("many", "files"), us.get("many", "seconds")
+    rate = files / taken if files and taken else None
+    target = Target("at least", 50)
+    return [_figure(f"registering {files or 0:,.0f} HDF5 files", "files/s", rate, target=target)]
+
+
+def _index(us: Found) -> list[Figure | None]:
+    entries = int(us.get("index", "entries") or 0)
+    return [
+        *(
+            _figure(
+                f"index of {entries:,}: {name}",
+                "ms",
+                us.get("index_ms", name),
+                target=Target("at most", most),
+            )
+            for name, most in INDEX_MS.items()
+        ),
+        _figure("index on disk", "MB", us.get("index", "index_mb"), target=INDEX_MB),
+        _figure("index: resident", "MB", us.get("index", "resident_mb"), target=RESIDENT_MB),
     ]

@@ -6,7 +6,8 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks.servers import Bench, ingest, say
+from benchmarks.register import write_file
+from benchmarks.servers import Bench, ingest, say, search_index
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,16 +22,20 @@ READS = {
     "search": ("setup", "search"),
 }
 PEER_READS = READS | {"bulk": ("bulk",), "search": ("search",), "create": ("create",)}
-GROUPS = ("bulk", "frames", "slices", "table", "search", "create", "start")
+GROUPS = ("bulk", "frames", "slices", "table", "search", "create", "start", "register", "index")
+OF_FILES = ("bulk", "frames", "slices", "table")
+"""Groups that read what was ingested."""
+MANY_FILES = 1_000
+INDEXED_ENTRIES = 1_000_000
 
 
 def measure_ours(bench: Bench, only: tuple[str, ...]) -> dict[str, Values]:
     """Ingest into a fresh lake, serve it, and measure; a fresh server for each measurement."""
     shutil.rmtree(bench.lake, ignore_errors=True)
     found: dict[str, Values] = {}
-    for mode in ("register", "convert"):
+    for mode in ("register", "convert") if set(only) & set(OF_FILES) else ():
         say(f"ours: {mode}")
-        found[mode] = {"seconds": ingest(bench, mode)}
+        found[mode] = {"seconds": ingest(bench, mode, bench.files, bench.lake)}
 
     def ask(name: str, under: str = "") -> None:
         say(f"ours: {under or name}")
@@ -52,7 +57,28 @@ def measure_ours(bench: Bench, only: tuple[str, ...]) -> dict[str, Values]:
         say("ours: start")
         with bench.ours() as server:
             found["start"] = {"seconds": server.ready_s, "server_bytes": server.peak_bytes}
+    if "register" in only:
+        found["many"] = register_many(bench)
+    if "index" in only:
+        entries = int(INDEXED_ENTRIES * bench.scale)
+        say(f"ours: an index of {entries:,} entries")
+        index = search_index(bench, entries)
+        found["index"] = {name: index[name] for name in ("entries", "index_mb", "resident_mb")}
+        found["index_ms"] = index["ms"]
     return found
+
+
+def register_many(bench: Bench) -> Values:
+    """Register a folder of small NeXus files with two workers."""
+    count = max(20, int(MANY_FILES * bench.scale))
+    say(f"ours: {count:,} files of 50 datasets")
+    folder = bench.folder / "many"
+    folder.mkdir(exist_ok=True)
+    for number in range(len(list(folder.iterdir())), count):
+        write_file(folder / f"scan_{number:05}.h5", 50, number)
+    lake = bench.folder / "many_lake"
+    shutil.rmtree(lake, ignore_errors=True)
+    return {"files": count, "seconds": ingest(bench, "register", folder, lake)}
 
 
 def measure_peer(bench: Bench, only: tuple[str, ...], python: Path) -> dict[str, Values]:

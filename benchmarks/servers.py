@@ -81,12 +81,21 @@ class Bench:
         return values
 
 
-def ingest(bench: Bench, mode: str) -> float:
-    """Ingest the files into our lake, ``register`` or ``convert``; return the seconds it took."""
-    command = [*LAKESERVICE, "ingest", str(bench.files), "--lake", str(bench.lake)]
+def ingest(bench: Bench, mode: str, files: Path, lake: Path) -> float:
+    """Ingest files into a lake of ours, ``register`` or ``convert``; return the seconds it took."""
+    command = [*LAKESERVICE, "ingest", str(files), "--lake", str(lake)]
     command += ["--into", f"{mode}ed", f"--{mode}"]
     environment = {**os.environ, **bench.environment}
     return seconds(lambda: subprocess.run(command, env=environment, check=True))
+
+
+def search_index(bench: Bench, entries: int) -> dict[str, Any]:
+    """Fill an index alone, search it, and return what `benchmarks.search` found."""
+    found = bench.folder / "index.json"
+    command = [sys.executable, "-m", "benchmarks.search", "--entries", str(entries)]
+    subprocess.run([*command, "--json", str(found)], check=True, stdout=subprocess.DEVNULL)
+    values: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
+    return values
 
 
 def say(what: str) -> None:
