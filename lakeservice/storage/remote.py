@@ -49,11 +49,10 @@ class RemoteStore:
         if scheme == "memory":
             return cls(_memories.setdefault(rest, MemoryStore()) if rest else MemoryStore())
         try:
+            # Without client options of ours, those in the environment count (AWS_ALLOW_HTTP…).
             return cls(
                 from_url(
-                    uri,
-                    client_options={"timeout": "60s", "connect_timeout": "5s"},
-                    retry_config={"max_retries": 5, "retry_timeout": timedelta(seconds=60)},
+                    uri, retry_config={"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
                 )
             )
         except (exceptions.BaseError, ValueError) as error:
