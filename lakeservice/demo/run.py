@@ -74,9 +74,9 @@ class Demo:
         url = f"http://127.0.0.1:{http}"
         command = [
             *(sys.executable, "-m", "lakeservice", "serve", str(self._lake)),
-            *("--port", str(http), "--flight-port", str(flight), "--api-key", self._key),
+            *("--port", str(http), "--flight-port", str(flight)),
         ]
-        environment = {"LAKE_CACHE": str(self._cache)}
+        environment = {"LAKE_CACHE": str(self._cache), "LAKE_API_KEY": self._key}
         with ServerProcess(command, f"{url}/api/v1/", self._log, environment) as server:
             self._say(
                 f"serving {url} and grpc://127.0.0.1:{flight}, ready in {server.ready_s:.1f} s"
