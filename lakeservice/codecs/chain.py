@@ -14,7 +14,15 @@ import numpy as np
 from lakeservice.codecs.extent import Held
 from lakeservice.codecs.registry import step_of, unsupported
 from lakeservice.codecs.runs import Cut
-from lakeservice.codecs.steps import Buffer, Bytes1D, Context, DecodeError, Step, flat
+from lakeservice.codecs.steps import (
+    Buffer,
+    Bytes1D,
+    Context,
+    DecodeError,
+    Step,
+    flat,
+    whole_elements,
+)
 from schemas.errors import CorruptError, ErrorKind, LakeError
 
 if TYPE_CHECKING:
@@ -110,6 +118,13 @@ class Chain:
         if not self.layout.fill_value:
             return np.zeros((), self.dtype)
         return np.frombuffer(self.layout.fill_value, self.dtype, 1).reshape(())
+
+    def fill_into(self, target: NDArray[Any]) -> None:
+        """Fill the place of an absent chunk."""
+        fill = self.fill
+        if target.dtype == fill.dtype:
+            target, fill = whole_elements(target), whole_elements(fill)
+        target[...] = fill
 
     def stored_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape in which a chunk with this extent in the array is stored."""
@@ -213,9 +228,13 @@ class Chain:
             _decode_all(encoded, steps, flat(target), size)
             return
         order = self._order or tuple(range(len(stored)))
+        dtype = self.dtype
+        if dtype.names and target.dtype == dtype:
+            target = whole_elements(target)
+            dtype = target.dtype
         cut = Cut(
             tuple(stored[axis] for axis in order),
-            self.dtype,
+            dtype,
             tuple(source[axis] for axis in order),
         )
         if not steps:
@@ -237,7 +256,7 @@ class Chain:
         runs = cut.runs()
         low, high = runs[0][0], runs[-1][1]
         dense = high - low == cut.size and cut.ascending and self._order is None
-        if dense and target.dtype == self.dtype and target.flags.c_contiguous:
+        if dense and target.dtype == cut.dtype and target.flags.c_contiguous:
             encoded.read_into(low, flat(target))
             return None
         scratch = _SCRATCH.take(high - low)
@@ -258,13 +277,15 @@ class Chain:
             array's end is padded with the fill value.
         """
         stored = self.stored_shape(chunk.shape)
+        chunk = whole_elements(np.asarray(chunk, self.dtype))
         if chunk.shape != stored:
-            padded = np.full(stored, self.fill, self.dtype)
+            padded = whole_elements(np.empty(stored, self.dtype))
+            padded[...] = whole_elements(self.fill)
             padded[tuple(slice(0, length) for length in chunk.shape)] = chunk
             chunk = padded
         if self._order is not None:
             chunk = chunk.transpose(self._order)
-        payload: Buffer = flat(np.ascontiguousarray(chunk, self.dtype))
+        payload: Buffer = flat(np.ascontiguousarray(chunk))
         for _, _, step in self._steps:
             payload = step.encode(payload)
         return bytes(payload)

@@ -150,7 +150,7 @@ def _job(
     def task() -> None:
         target = piece.place_in(out)
         if encoded is None:
-            target[...] = chain.fill
+            chain.fill_into(target)
             return
         with naming(piece.position):
             chain.decode_part(

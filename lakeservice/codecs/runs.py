@@ -31,7 +31,8 @@ class Cut:
     def __init__(
         self, shape: tuple[int, ...], dtype: np.dtype[Any], source: tuple[slice, ...]
     ) -> None:
-        self._dtype = dtype
+        self.dtype = dtype
+        """Type of the elements."""
         strides = []
         stride = dtype.itemsize
         for length in reversed(shape):
@@ -55,7 +56,7 @@ class Cut:
             (abs(wanted[-1] - wanted[0])) * stride
             for wanted, stride in zip(self._wanted, self._strides, strict=True)
         ]
-        inner = sum(spans) + self._dtype.itemsize
+        inner = sum(spans) + self.dtype.itemsize
         low = sum(
             min(wanted[0], wanted[-1]) * stride
             for wanted, stride in zip(self._wanted, self._strides, strict=True)
@@ -79,4 +80,4 @@ class Cut:
             offset += wanted[0] * stride
             strides.append(wanted.step * stride if len(wanted) > 1 else stride)
         shape = tuple(len(wanted) for wanted in self._wanted)
-        return np.ndarray(shape, self._dtype, memory.data, offset, tuple(strides))
+        return np.ndarray(shape, self.dtype, memory.data, offset, tuple(strides))

@@ -121,6 +121,15 @@ def flat(buffer: Buffer) -> Bytes1D:
     return np.frombuffer(buffer, np.uint8)
 
 
+def whole_elements(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array whose copies take every byte of each element along.
+
+    NumPy copies records field by field: the bytes between fields would be
+    whatever was in the memory before, and that might be somebody else's.
+    """
+    return array.view(f"V{array.dtype.itemsize}") if array.dtype.names else array
+
+
 def sized(buffer: Buffer, size: int) -> Bytes1D:
     """Return the bytes of a buffer that must have this many.
 

@@ -16,6 +16,7 @@ from lakeservice.codecs.chain import Chain
 from lakeservice.codecs.defaults import default_codecs
 from lakeservice.codecs.engine import Engine
 from lakeservice.codecs.grid import Grid
+from lakeservice.codecs.steps import whole_elements
 from lakeservice.storage.block_writer import BlockWriter
 from lakeservice.storage.chunking import stored_chunks
 from lakeservice.storage.zarr_metadata import zarr_json
@@ -122,12 +123,13 @@ class ArrayWriter:
             raise _bad(f"elements of dtype {rows.dtype} for an array of {self._dtype}")
         if self._done + self._held_rows + len(rows) > self._length:
             raise _bad(f"more rows than the {self._length} of the array")
+        rows = whole_elements(np.asarray(rows, self._dtype))
         start = 0
         while start < len(rows):
             count = min(self._chunk_rows - self._held_rows, len(rows) - start)
             if self._held is None:
                 height = min(self._chunk_rows, self._length - self._done)
-                self._held = np.empty((height, *self._row_shape), self._dtype)
+                self._held = np.empty((height, *self._row_shape), rows.dtype)
             self._held[self._held_rows : self._held_rows + count] = rows[start : start + count]
             self._held_rows += count
             start += count
@@ -219,7 +221,7 @@ class ArrayWriter:
             inner = tuple(
                 slice(start, start + length) for start, length in zip(origin, shape, strict=True)
             )
-            chunk = rows[(slice(None), *inner)]
+            chunk = rows[(slice(None), *inner)].view(self._dtype)
             place = (first, *position) if self._asked.shape else ()
             name = "/".join((self._prefix, "c", *map(str, place)))
             if not self._asked.shape:

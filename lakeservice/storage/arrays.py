@@ -271,7 +271,7 @@ class StoredArray:
         """Put what one chunk gives into its place in the answer."""
         target = piece.place_in(out)
         if place is None:
-            target[...] = self.chain.fill
+            self.chain.fill_into(target)
             return
         with naming(piece.position):
             if place.name is None:
@@ -289,7 +289,7 @@ class StoredArray:
                 elif place.required:
                     raise _lost()
                 else:
-                    target[...] = self.chain.fill
+                    self.chain.fill_into(target)
 
     def _fill_local(self, path: str, piece: Piece, place: ByteRange, target: NDArray[Any]) -> None:
         try:
@@ -297,7 +297,7 @@ class StoredArray:
         except FileNotFoundError:
             if place.required:
                 raise _lost() from None
-            target[...] = self.chain.fill
+            self.chain.fill_into(target)
             return
         try:
             extent = OpenFile(descriptor, 0, os.fstat(descriptor).st_size)

@@ -11,6 +11,7 @@ import numpy as np
 from lakeservice.codecs.chain import Chain
 from lakeservice.codecs.engine import Engine
 from lakeservice.codecs.grid import Grid, Piece
+from lakeservice.codecs.steps import whole_elements
 from lakeservice.storage.locations import places_of
 from schemas.chunks import ZarrParts
 from schemas.errors import ErrorKind, InvalidRequestError
@@ -107,10 +108,11 @@ class BlockWriter:
         with _LOCKS[zlib.crc32(name.encode()) % len(_LOCKS)]:
             encoded = self._objects.get(name)
             if encoded is None:
-                chunk = np.full(piece.shape, self._chain.fill, self._chain.dtype)
+                chunk = np.empty(piece.shape, self._chain.dtype)
+                self._chain.fill_into(chunk)
             else:
                 chunk = self._chain.decode(encoded, piece.shape)
-            chunk[piece.source] = part
+            whole_elements(chunk)[piece.source] = whole_elements(np.asarray(part, chunk.dtype))
             self._objects.put(name, self._chain.encode(chunk))
 
 
