@@ -91,7 +91,7 @@ class BlockWriter:
             tuple(Axis(start, length) for start, length in zip(origin, block.shape, strict=True))
         )
         Engine.shared().run(
-            self._task(piece, block[piece.target]) for piece in self._grid.pieces(selection)
+            self._task(piece, piece.place_in(block)) for piece in self._grid.pieces(selection)
         )
 
     def _task(self, piece: Piece, part: NDArray[Any]) -> Callable[[], None]:

@@ -481,10 +481,9 @@ def test_blocks_written_in_any_order_give_the_array(objects: Objects, data: st.D
     for linear in order[: data.draw(st.integers(0, len(order)))]:
         position = grid.position(linear)
         origin, shape = grid.bounds(position)
-        inside = tuple(
-            slice(start, start + length) for start, length in zip(origin, shape, strict=True)
-        )
-        writer.write_block(position, array[(*inside, ...)])
+        bounds = zip(origin, shape, strict=True)
+        inside: Any = (*(slice(start, start + length) for start, length in bounds), ...)
+        writer.write_block(position, array[inside])
         whole_elements(truth)[inside] = whole_elements(array)[inside]
     storage = writer.finish(sparse=True)
     found = stored(objects, writer.structure, storage)
