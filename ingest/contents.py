@@ -9,13 +9,14 @@ import msgspec
 import numpy as np
 
 from ingest.conversion import convert_array, convert_table, inline_array
-from ingest.found import ChunkRows
+from ingest.found import ChunkRows, Columns
 from lakeservice.storage.chunk_index import write_chunk_index
 from lakeservice.storage.layout import chunk_index_name, inner_part, tree_name
 from lakeservice.storage.trees import write_tree
 from schemas.chunks import (
     CHUNK_INDEX_COLUMNS,
     ArrayStorage,
+    Column,
     Contiguous,
     Indexed,
     TableStorage,
@@ -70,6 +71,9 @@ class Contents:
         self._row_count = 0
         self._inline_bytes = 0
         self._whole_assets = {0}
+        self._added: dict[str, InnerNode] = {}
+        self._index_of: dict[int, Indexed] = {}
+        self._copy_of: dict[int, tuple[Structure, Storage]] = {}
         self.converted = 0
         """Number of arrays and tables whose values were copied."""
 
@@ -88,6 +92,8 @@ class Contents:
             if isinstance(location, TableStorage):
                 self._whole_assets.update(location.assets)
                 return structure, location
+            if isinstance(location, Columns):
+                return structure, self._columns(location)
             if item.layout is None:
                 raise _bad(item, "has a location but no layout")
             if isinstance(location, Contiguous):
@@ -96,6 +102,15 @@ class Contents:
             return structure, ArrayStorage(layout=item.layout, location=stored)
         if item.read is None:
             raise _bad(item, "has neither a location nor a reader")
+        copied = self._copy_of.get(id(item.read))
+        if copied is None:
+            copied = self._copy_of[id(item.read)] = self._copied(item, structure)
+        if isinstance(structure, ArrayStructure) and isinstance(copied[0], ArrayStructure):
+            return msgspec.structs.replace(copied[0], dims=structure.dims), copied[1]
+        return copied
+
+    def _copied(self, item: Item, structure: Structure) -> tuple[Structure, Storage]:
+        """Convert an item; others that share its reader are the same data by another name."""
         name = inner_part(self._owner, self.converted)
         self.converted += 1
         if isinstance(structure, ArrayStructure):
@@ -125,7 +140,7 @@ class Contents:
             for above in sorted(ancestors_of(path), key=len):
                 nodes.setdefault(above, InnerNode(path=above))
             node = self._inner(item, path)
-            nodes[path] = node
+            nodes[path] = self._added[item.path] = node
             if node.problem is not None:
                 problems.append(f"{path}: {node.problem}")
         tree = InnerTree(nodes=tuple(nodes.values()), problems=tuple(problems))
@@ -153,11 +168,28 @@ class Contents:
             problem=problem,
         )
 
+    def _columns(self, location: Columns) -> TableStorage:
+        columns = []
+        for name, path in location.paths.items():
+            node = self._added[path]
+            if not isinstance(node.structure, ArrayStructure) or not isinstance(
+                node.storage, ArrayStorage
+            ):
+                raise InvalidRequestError(
+                    ErrorKind.BAD_STRUCTURE, f"column {name!r} cannot be read: {node.problem}"
+                )
+            columns.append(Column(name=name, structure=node.structure, storage=node.storage))
+        return TableStorage(columns=tuple(columns))
+
     def _indexed(self, rows: ChunkRows) -> Indexed:
-        first = self._row_count
-        self._rows.append(rows)
-        self._row_count += len(rows)
-        return Indexed(index=chunk_index_name(self._owner), first=first, count=len(rows))
+        known = self._index_of.get(id(rows))  # an array with several names
+        if known is None:
+            name = chunk_index_name(self._owner)
+            known = Indexed(index=name, first=self._row_count, count=len(rows))
+            self._index_of[id(rows)] = known
+            self._rows.append(rows)
+            self._row_count += len(rows)
+        return known
 
     def finish(self, assets: Sequence[Asset]) -> tuple[Asset, ...]:
         """Write the chunk index of all arrays, if there is one to write.

@@ -70,6 +70,14 @@ class ChunkRows:
         return len(self.chunk)
 
 
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """A table whose columns are arrays of one axis and one length in the same file."""
+
+    paths: dict[str, str]
+    """Path of the item that each column is, by the column's name; they come before the table."""
+
+
 @dataclasses.dataclass
 class Item:
     """One node in a file."""
@@ -80,7 +88,7 @@ class Item:
     metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
     specs: tuple[Spec, ...] = ()
     layout: ChunkLayout | None = None
-    location: Contiguous | Inline | ChunkRows | TableStorage | None = None
+    location: Contiguous | Inline | ChunkRows | TableStorage | Columns | None = None
     """Where the bytes lie as stored; None where they have to be converted. `TableStorage` names
     assets that are Parquet or Arrow files themselves."""
     read: ReadRows | ReadBatches | None = None

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from schemas.structures import DataType
+from schemas.structures import ArrayStructure, DataType
 
 
 class Codec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -93,6 +93,14 @@ class ArrayStorage(
     location: ZarrParts | Contiguous | Indexed | Inline
 
 
+class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A column that lies as an array of one axis, by itself."""
+
+    name: str
+    structure: ArrayStructure
+    storage: ArrayStorage
+
+
 class TableStorage(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="table", tag_field="of"
 ):
@@ -103,6 +111,9 @@ class TableStorage(
     """Objects in the lake; empty where the table lies in assets."""
     assets: tuple[int, ...] = ()
     """Assets by number, for registered files."""
+    columns: tuple[Column, ...] = ()
+    """Columns of a table that has no files of its own: arrays of one length, as HDF5 groups
+    hold them. Either these, or parts and assets."""
 
 
 CHUNK_INDEX_COLUMNS = ("chunk", "asset", "offset", "length", "filter_mask")

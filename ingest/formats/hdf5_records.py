@@ -10,6 +10,7 @@ from h5py import h5t
 
 from ingest.formats.hdf5_values import read_elements, target_of
 from ingest.metadata import text_of
+from lakeservice.storage.columns import to_arrow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 ROWS = 16_384
 """Records that are read at a time."""
-_TIMES = ("s", "ms", "us", "ns")
 
 
 def schema_of(dataset: Dataset, name: str) -> pa.Schema:
@@ -63,23 +63,10 @@ def arrow_of(values: NDArray[Any], holder: h5i.ObjectID) -> pa.Array:
         return pa.StructArray.from_arrays(columns, [str(field) for field in dtype.names])
     if dtype.kind == "O":
         return _loose(values, holder)
-    if dtype.kind == "S":
-        return pa.array([text_of(one) for one in values.tolist()], pa.string())
     if dtype.kind == "c":
-        parts = [_numbers(values.real), _numbers(values.imag)]
+        parts = [to_arrow(values.real), to_arrow(values.imag)]
         return pa.StructArray.from_arrays(parts, ["real", "imag"])
-    if dtype.kind == "V":
-        return pa.array([one.tobytes() for one in values], pa.binary(dtype.itemsize))
-    return _numbers(values)
-
-
-def _numbers(values: NDArray[Any]) -> pa.Array:
-    dtype = values.dtype
-    if dtype.kind in "mM" and np.datetime_data(dtype)[0] not in _TIMES:
-        values = values.view(dtype.newbyteorder("=").str.replace(dtype.kind, "i", 1)[:3])
-    elif dtype.kind == "f" and dtype.itemsize > 8:
-        return pa.array(np.asarray(values, np.float64))
-    return pa.array(np.ascontiguousarray(values, values.dtype.newbyteorder("=")))
+    return to_arrow(values)
 
 
 def _loose(values: NDArray[Any], holder: h5i.ObjectID) -> pa.Array:

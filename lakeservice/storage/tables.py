@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
+from lakeservice.storage.columns import ColumnRows
 from lakeservice.storage.filters import columns_of, row_filter, unknown_column
 from schemas.errors import CorruptError, ErrorKind, InvalidRequestError
 
@@ -68,6 +69,9 @@ class StoredTable:
             *(_LakePart(objects, part.name) for part in storage.parts),
             *(self._registered(number) for number in storage.assets),
         ]
+        if storage.columns:
+            rows = ColumnRows(objects, storage.columns, assets, fetch_files=fetch_files)
+            self._parts.append(_ColumnsPart(rows))
 
     def _registered(self, number: int) -> _Part:
         if number not in self._assets:
@@ -175,6 +179,9 @@ class StoredTable:
     @contextmanager
     def _opened(self, part: _Part) -> Iterator[_Rows]:
         with part.open() as file:
+            if isinstance(file, ColumnRows):
+                yield file
+                return
             try:
                 if self._storage.format == "parquet":
                     yield _ParquetRows(file)
@@ -194,6 +201,16 @@ class _Part(Protocol):
 
     def open(self) -> Any:
         """Open it for pyarrow."""
+
+
+class _ColumnsPart:
+    name = "the columns"
+
+    def __init__(self, rows: ColumnRows) -> None:
+        self._rows = rows
+
+    def open(self) -> Any:
+        return nullcontext(self._rows)
 
 
 class _LakePart:

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 
+from ingest.contents import Contents
 from ingest.formats.hdf5 import Hdf5Format
-from ingest.found import ChunkRows
+from ingest.found import ChunkRows, Columns
 from ingest.source import Source
 from lakeservice.storage.arrays import StoredArray
 from lakeservice.storage.chunk_index import write_chunk_index
 from lakeservice.storage.files import FileReader
 from lakeservice.storage.objects import Objects
+from lakeservice.storage.tables import StoredTable
+from lakeservice.storage.trees import read_tree
 from schemas.chunks import CHUNK_INDEX_COLUMNS, ArrayStorage, Indexed, TableStorage
 from schemas.selection import select
 from schemas.structures import ArrayStructure
@@ -64,20 +67,10 @@ class Described:
             values: NDArray[Any] = whole.reshape(structure.shape)[() if index is None else index]
             return values
         objects = Objects.open("memory://")
-        assert item.layout is not None
-        assert not isinstance(item.location, TableStorage)
-        if isinstance(item.location, ChunkRows):
-            rows = item.location
-            assert (np.diff(rows.chunk) > 0).all()
-            columns = {name: getattr(rows, name) for name in CHUNK_INDEX_COLUMNS}
-            write_chunk_index(objects, "chunks.parquet", columns)
-            location: Any = Indexed(index="chunks.parquet", first=0, count=len(rows))
-        else:
-            location = item.location
         stored = StoredArray(
             objects,
             structure,
-            ArrayStorage(layout=item.layout, location=location),
+            _stored(objects, item),
             self.found.assets,
             fetch_files=FileReader(),
         )
@@ -85,9 +78,33 @@ class Described:
         return stored.read(selection).reshape(selection.shape)
 
     def rows(self, path: str) -> pa.Table:
-        """Read a table as it would be converted."""
-        with cast("ReadBatches", self.items[path].read)() as reader:
-            return reader.read_all()
+        """Read a table by the byte ranges of its columns, or as it would be converted."""
+        item = self.items[path]
+        if not isinstance(item.location, Columns):
+            with cast("ReadBatches", item.read)() as reader:
+                return reader.read_all()
+        lake = Objects.open("memory://")
+        contents = Contents(lake, "file", convert=False, beat=lambda: None)
+        nodes = read_tree(lake, contents.tree(self.found).name).nodes
+        assets = contents.finish(self.found.assets)
+        storage = next(node.storage for node in nodes if node.path == path)
+        assert isinstance(storage, TableStorage)
+        table = StoredTable(lake, storage, assets, fetch_files=FileReader())
+        return table.batches().read_all()
+
+
+def _stored(objects: Objects, item: Item) -> ArrayStorage:
+    location = item.location
+    assert item.layout is not None
+    assert location is not None
+    if isinstance(location, ChunkRows):
+        assert (np.diff(location.chunk) > 0).all()
+        columns = {name: getattr(location, name) for name in CHUNK_INDEX_COLUMNS}
+        write_chunk_index(objects, "chunks.parquet", columns)
+        where: Any = Indexed(index="chunks.parquet", first=0, count=len(location))
+    else:
+        where = location
+    return ArrayStorage(layout=item.layout, location=where)
 
 
 @pytest.fixture
