@@ -178,7 +178,7 @@ def test_links_to_pages_never_hold_the_key(runs: TestClient) -> None:
         (where("eq", key="a", value="{"), "bad-query"),
         ({"q": "color = "}, "bad-query"),
         ({"q": "x; DROP TABLE nodes"}, "bad-query"),
-        ({"q": "'" * 60_000}, "bad-query"),
+        ({"q": "'" * 15_000}, "bad-query"),
         ({"page[limit]": 301}, "bad-request"),
         ({"page[limit]": -1}, "bad-request"),
         ({"page[limit]": "x"}, "bad-request"),

@@ -180,24 +180,18 @@ def uploaded_rows(call: Call, structure: ArrayStructure) -> Iterator[np.ndarray[
     size, dtype = structure.size_bytes, structure.dtype
     trailing = structure.shape[1:]
     row = math.prod(trailing) * dtype.itemsize
-    step = max(row, ROWS_BYTES // row * row) if row else 0
-    held, seen = bytearray(), 0
+    seen = 0
     if not size:
         yield np.empty(structure.shape, dtype)
-    for piece in call.body.pieces():
+    for piece in call.body.pieces(max(row, ROWS_BYTES // row * row) if row else ROWS_BYTES):
         seen += len(piece)
         if seen > size:
             raise _wrong_size(size, seen, structure.shape, structure)
-        held += piece
-        if step and len(held) >= step:
-            cut = len(held) // row * row
-            yield np.frombuffer(bytes(held[:cut]), dtype).reshape(-1, *trailing)
-            held = held[cut:]
+        if len(piece) % row == 0:
+            rows = np.frombuffer(piece, dtype)
+            yield rows.reshape(-1, *trailing) if structure.shape else rows.reshape(())
     if seen != size:
         raise _wrong_size(size, seen, structure.shape, structure)
-    if held:
-        rows = np.frombuffer(bytes(held), dtype)
-        yield rows.reshape(-1, *trailing) if structure.shape else rows.reshape(())
 
 
 def _check_upload(call: Call, size: int, shape: tuple[int, ...], structure: ArrayStructure) -> None:

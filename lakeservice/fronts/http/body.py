@@ -34,15 +34,16 @@ class Body:
         self.length = _length(headers)
         """Bytes announced by Content-Length; None where it is sent in chunks."""
         self._ended = self.length == 0
+        self._left = b""
         self.encoding = headers.get("content-encoding", "identity").strip().lower()
 
     @property
     def ended(self) -> bool:
-        """Whether all of it was read."""
+        """Whether the client has sent all of it."""
         return self._ended
 
     def pieces(self, size: int = PIECE_BYTES) -> Iterator[bytes]:
-        """Yield the body in pieces of about ``size`` bytes; none of them is empty.
+        """Yield the body in pieces of ``size`` bytes; the last may be shorter, none is empty.
 
         Raises
         ------
@@ -54,7 +55,7 @@ class Body:
                 ErrorKind.BAD_BODY,
                 f"a body with Content-Encoding {self.encoding[:40]!r}; send it uncompressed",
             )
-        while not self._ended:
+        while self._left or not self._ended:
             piece = anyio.from_thread.run(self._gather, size, token=self._token)
             if piece:
                 yield piece
@@ -83,13 +84,14 @@ class Body:
 
     async def drain(self) -> bool:
         """Read and forget what is left; tells whether the end was reached in bounds."""
-        seen = 0
+        seen, self._left = 0, b""
         while not self._ended and seen < DRAINED_BYTES:
             seen += len(await self._gather(PIECE_BYTES))
         return self._ended
 
     async def _gather(self, size: int) -> bytes:
-        taken, gathered = [], 0
+        taken = [self._left]
+        gathered = len(self._left)
         while not self._ended and gathered < size:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -97,6 +99,9 @@ class Body:
             taken.append(message.get("body", b""))
             gathered += len(taken[-1])
             self._ended = not message.get("more_body", False)
+        keep = len(taken[-1]) - max(0, gathered - size)
+        self._left = taken[-1][keep:]
+        taken[-1] = taken[-1][:keep]
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
 
