@@ -53,7 +53,9 @@ class TableWriter:
 
     def _open(self) -> Any:
         if self._parquet:
-            return pq.ParquetWriter(self._file, self.schema, compression="zstd")
+            return pq.ParquetWriter(
+                self._file, self.schema, compression="zstd", write_page_checksum=True
+            )
         options = pa.ipc.IpcWriteOptions(compression="zstd")
         return pa.ipc.new_file(self._file, self.schema, options=options)
 
@@ -82,8 +84,13 @@ class TableWriter:
         if not batch.schema.equals(self.schema):
             batch = self._as_declared(batch)
         for part in batch.to_batches() if isinstance(batch, pa.Table) else [batch]:
-            for start in range(0, part.num_rows, GROUP_ROWS):
-                self._add(part.slice(start, GROUP_ROWS))
+            row_bytes = part.nbytes // max(1, part.num_rows)
+            most = max(1, min(GROUP_ROWS, GROUP_BYTES // max(1, row_bytes)))
+            start = 0
+            while start < part.num_rows:
+                count = min(most, GROUP_ROWS - self._held_rows)
+                self._add(part.slice(start, count))
+                start += count
 
     def _as_declared(self, batch: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
         if batch.schema.names == self.schema.names and batch.schema.types == self.schema.types:
@@ -95,8 +102,6 @@ class TableWriter:
         )
 
     def _add(self, batch: pa.RecordBatch) -> None:
-        if self._held_rows + batch.num_rows > GROUP_ROWS:
-            self._flush()
         self._held.append(batch)
         self._held_rows += batch.num_rows
         self._held_bytes += batch.nbytes

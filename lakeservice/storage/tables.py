@@ -246,7 +246,12 @@ class _Rows(Protocol):
 class _ParquetRows:
     def __init__(self, file: Any) -> None:
         self._file = file
-        self._parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+        self._parquet = pq.ParquetFile(
+            file,
+            pre_buffer=False,
+            buffer_size=_BUFFER_BYTES,
+            page_checksum_verification=True,
+        )
         self.schema = self._parquet.schema_arrow
         metadata = self._parquet.metadata
         self.count = metadata.num_rows
