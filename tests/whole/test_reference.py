@@ -19,8 +19,8 @@ def test_every_action_is_documented_with_its_scope() -> None:
 
 
 def test_every_command_and_its_fields_are_documented() -> None:
-    commands = [ticket.ReadArray, ticket.ReadTable, ticket.WriteArray, ticket.AppendTo]
-    for command in [*commands, ticket.WriteTable]:
+    commands: list[type[msgspec.Struct]] = [ticket.ReadArray, ticket.ReadTable, ticket.WriteArray]
+    for command in [*commands, ticket.WriteTable, ticket.AppendTo]:
         row = next(
             line for line in TEXT.splitlines() if f'"{command.__struct_config__.tag}"' in line
         )
