@@ -58,7 +58,7 @@ def place_inline(dataset: Dataset) -> Placement:
     """Read a small dataset, and place it where it is described."""
     shape = dataset.shape
     extent = dataset.extent or ()
-    values = read_elements(dataset.handle, dataset.element, extent)
+    values = read_elements(dataset.handle, dataset.element, extent, kind=dataset.kind)
     chunks = tuple(max(1, length) for length in shape)
     return Placement(chunks, dataset.layout(chunks), Inline(payload=values.tobytes()))
 

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from h5py import h5d, h5p, h5s
+from h5py import h5d, h5p, h5t
 
 from ingest.formats.hdf5_types import Element, element_of
 from schemas.chunks import ChunkLayout, Codec
@@ -39,6 +39,7 @@ class Dataset:
 
     place: Place
     handle: h5d.DatasetID
+    kind: h5t.TypeID
     creation: h5p.PropDCID
     element: Element
     extent: tuple[int, ...] | None
@@ -48,14 +49,14 @@ class Dataset:
     def of(cls, place: Place) -> Dataset:
         """Look at a dataset without reading from it."""
         handle = place.handle
-        space = handle.get_space()
-        empty = space.get_simple_extent_type() == h5s.NULL
+        kind = handle.get_type()
         return cls(
             place=place,
             handle=handle,
+            kind=kind,
             creation=handle.get_create_plist(),
-            element=element_of(handle.get_type()),
-            extent=None if empty else space.get_simple_extent_dims(),
+            element=element_of(kind),
+            extent=handle.shape,
         )
 
     @property

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+from h5py import h5d
 
 from ingest.formats.hdf5_dataset import Dataset, ScatteredError
 from ingest.formats.hdf5_files import BrokenError, reason_of
@@ -27,7 +28,7 @@ from ingest.layouts import contiguous_chunks
 from ingest.metadata import TooLong
 from schemas.chunks import ChunkLayout, Inline
 from schemas.errors import InvalidRequestError
-from schemas.structures import ArrayStructure, DataType, TableStructure
+from schemas.structures import ArrayStructure, TableStructure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,47 +100,47 @@ def _described(
         return _table(files, dataset, name, metadata)
     if element.form != "plain":
         return _texts(files, dataset, name, metadata)
-    structure = ArrayStructure.from_numpy(
-        dataset.shape, element.dtype, contiguous_chunks(dataset.shape, element.stored.itemsize)
-    )
     read = partial(row_blocks, dataset.handle, element, dataset.extent)
+    small = dataset.count == 1 and element.itemsize <= INLINE_BYTES
+    if small and dataset.creation.get_layout() in (h5d.COMPACT, h5d.CONTIGUOUS):
+        if dataset.creation.get_external_count():
+            place_of(files, dataset)
+        return _single(dataset, metadata, read)
+    chunks = contiguous_chunks(dataset.shape, element.stored.itemsize)
+    structure = ArrayStructure.from_numpy(dataset.shape, element.dtype, chunks)
     try:
         placement = place_of(files, dataset)
     except ScatteredError:
-        if dataset.count != 1 or element.itemsize > INLINE_BYTES:
-            return Description(structure, metadata, read=read)
-        load_filters(dataset.handle)
-        return _single(dataset, structure, metadata, read)
-    if dataset.count == 1 and element.itemsize <= INLINE_BYTES:
-        load_filters(dataset.handle)
-        return _single(dataset, structure, metadata, read)
+        return (
+            _single(dataset, metadata, read)
+            if small
+            else Description(structure, metadata, read=read)
+        )
+    if small:
+        return _single(dataset, metadata, read)
     structure = msgspec.structs.replace(structure, chunks=placement.chunks)
     structure.check()
     return Description(structure, metadata, placement.layout, placement.location, read)
 
 
-def _single(
-    dataset: Dataset, structure: ArrayStructure, metadata: dict[str, Any], read: ReadRows
-) -> Description:
-    values = read_elements(dataset.handle, dataset.element, dataset.extent or ())
+def _single(dataset: Dataset, metadata: dict[str, Any], read: ReadRows) -> Description:
+    """Read one element, which is kept with the description."""
+    load_filters(dataset.creation)
+    element = dataset.element
+    values = read_elements(dataset.handle, element, dataset.extent or (), kind=dataset.kind)
     try:
-        value = json_of(values, dataset.element, dataset.handle)
+        value = json_of(values, element, dataset.handle)
     except TooLong:
         value = _NO_VALUE
-    values = values.astype(dataset.element.dtype, copy=False)
-    return _inline(values, structure, metadata, read, value)
+    return _inline(values.astype(element.dtype, copy=False), metadata, read, value)
 
 
 def _inline(
-    values: NDArray[Any],
-    structure: ArrayStructure,
-    metadata: dict[str, Any],
-    read: ReadRows,
-    value: Any = _NO_VALUE,
+    values: NDArray[Any], metadata: dict[str, Any], read: ReadRows, value: Any = _NO_VALUE
 ) -> Description:
-    chunks = tuple(max(1, length) for length in structure.shape)
-    layout = ChunkLayout(data_type=DataType.from_numpy(values.dtype), chunk_shape=chunks)
-    structure = msgspec.structs.replace(structure, chunks=chunks)
+    structure = ArrayStructure.from_numpy(values.shape, values.dtype)
+    chunk_shape = tuple(max(1, length) for length in values.shape)
+    layout = ChunkLayout(data_type=structure.data_type, chunk_shape=chunk_shape)
     return Description(
         structure, metadata, layout, Inline(payload=values.tobytes()), read, value=value
     )
@@ -149,8 +150,7 @@ def _empty(dataset: Dataset, metadata: dict[str, Any]) -> Description:
     """Describe a dataset without a dataspace: an axis of length 0."""
     plain = dataset.element.form == "plain"
     values = np.zeros((0,), dataset.element.dtype if plain else np.dtype("U1"))
-    structure = ArrayStructure.from_numpy(values.shape, values.dtype)
-    return _inline(values, structure, metadata, lambda: iter([values]), None)
+    return _inline(values, metadata, lambda: iter([values]), None)
 
 
 def _texts(files: OpenFiles, dataset: Dataset, name: str, metadata: dict[str, Any]) -> Description:
@@ -175,7 +175,7 @@ def _texts(files: OpenFiles, dataset: Dataset, name: str, metadata: dict[str, An
         return Description(structure, metadata, read=read)
     values = np.array(few, dtype).reshape(dataset.shape)
     value = few[0] if dataset.count == 1 else few if len(few) <= 16 else _NO_VALUE
-    return _inline(values, structure, metadata, read, value)
+    return _inline(values, metadata, read, value)
 
 
 def _text_rows(dataset: Dataset, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
@@ -197,7 +197,7 @@ def _table(files: OpenFiles, dataset: Dataset, name: str, metadata: dict[str, An
 
 
 def _reader(dataset: Dataset, name: str, schema: pa.Schema) -> pa.RecordBatchReader:
-    load_filters(dataset.handle)
+    load_filters(dataset.creation)
     return pa.RecordBatchReader.from_batches(schema, batches_of(dataset, name))
 
 

@@ -14,7 +14,7 @@ from ingest.metadata import LONGEST_LIST, TooLong, json_value, text_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from h5py import h5i
+    from h5py import h5i, h5p
     from numpy.typing import NDArray
 
     from ingest.formats.hdf5_types import Element
@@ -36,6 +36,8 @@ def read_elements(
     element: Element,
     shape: tuple[int, ...],
     start: int | None = None,
+    *,
+    kind: h5t.TypeID | None = None,
 ) -> NDArray[Any]:
     """Read ``shape`` elements, with the inner axes of an array type behind.
 
@@ -49,15 +51,14 @@ def read_elements(
         How many elements; everything, or with ``start`` some rows of the first axis.
     start
         First row, of a dataset.
+    kind
+        The holder's element type, if it is at hand.
     """
-    if element.direct:
-        # Of the file's own type: nothing is converted, so nothing can be lost.
-        memory, values = holder.get_type(), np.zeros(shape + element.inner, element.stored)
-    else:
-        values = np.zeros(shape + element.inner, element.stored)
-        memory = h5t.py_create(element.readable)
+    values = np.zeros(shape + element.inner, element.stored)
     if values.size == 0:
         return values
+    # Of the file's own type where possible: nothing is converted, so nothing can be lost.
+    memory = kind or holder.get_type() if element.direct else h5t.py_create(element.readable)
     if isinstance(holder, h5a.AttrID):
         holder.read(values, mtype=memory)
     elif start is None:
@@ -73,13 +74,13 @@ def row_blocks(
     dataset: h5d.DatasetID, element: Element, shape: tuple[int, ...]
 ) -> Iterator[NDArray[Any]]:
     """Yield a dataset in blocks of rows, in whole chunks where there are any."""
-    load_filters(dataset)
+    layout = dataset.get_create_plist()
+    load_filters(layout)
     if not shape:
         yield read_elements(dataset, element, shape).astype(element.dtype, copy=False)
         return
     row_bytes = max(1, element.itemsize * math.prod(shape[1:]))
     rows = max(1, BLOCK_BYTES // row_bytes)
-    layout = dataset.get_create_plist()
     if layout.get_layout() == h5d.CHUNKED:
         chunk_rows = layout.get_chunk()[0]
         rows = max(1, rows // chunk_rows) * chunk_rows
@@ -89,9 +90,8 @@ def row_blocks(
         yield block.astype(element.dtype, copy=False)
 
 
-def load_filters(dataset: h5d.DatasetID) -> None:
-    """Make HDF5 know the filters of detectors, if the dataset uses one that is not its own."""
-    creation = dataset.get_create_plist()
+def load_filters(creation: h5p.PropDCID) -> None:
+    """Make HDF5 know the filters of detectors, if a dataset uses one that is not its own."""
     filters = (creation.get_filter(index)[0] for index in range(creation.get_nfilters()))
     if any(number >= _BUILT_IN_FILTERS for number in filters):
         load_plugins()
@@ -111,14 +111,14 @@ def attribute_value(holder: h5i.ObjectID, name: bytes) -> Any:
         It is data rather than metadata.
     """
     attribute = h5a.open(holder, name)
-    space = attribute.get_space()
-    if space.get_simple_extent_type() == h5s.NULL:
+    shape = attribute.shape
+    if shape is None:
         return None
-    element = element_of(attribute.get_type())
-    shape = space.get_simple_extent_dims()
+    kind = attribute.get_type()
+    element = element_of(kind)
     if math.prod(shape) * math.prod(element.inner) > LONGEST_LIST or element.form == "unknown":
         raise TooLong
-    return json_of(read_elements(attribute, element, shape), element, holder)
+    return json_of(read_elements(attribute, element, shape, kind=kind), element, holder)
 
 
 def json_of(values: NDArray[Any], element: Element, holder: h5i.ObjectID) -> Any:

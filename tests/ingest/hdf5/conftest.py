@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 
-from ingest.contents import Contents
 from ingest.formats.hdf5 import Hdf5Format
 from ingest.found import ChunkRows, Columns
 from ingest.source import Source
@@ -17,10 +16,17 @@ from lakeservice.storage.chunk_index import write_chunk_index
 from lakeservice.storage.files import FileReader
 from lakeservice.storage.objects import Objects
 from lakeservice.storage.tables import StoredTable
-from lakeservice.storage.trees import read_tree
-from schemas.chunks import CHUNK_INDEX_COLUMNS, ArrayStorage, Indexed, TableStorage
+from schemas.chunks import (
+    CHUNK_INDEX_COLUMNS,
+    ArrayStorage,
+    ChunkLayout,
+    Column,
+    Indexed,
+    Inline,
+    TableStorage,
+)
 from schemas.selection import select
-from schemas.structures import ArrayStructure
+from schemas.structures import ArrayStructure, DataType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +76,7 @@ class Described:
         stored = StoredArray(
             objects,
             structure,
-            _stored(objects, item),
+            self._stored(objects, path),
             self.found.assets,
             fetch_files=FileReader(),
         )
@@ -84,27 +90,32 @@ class Described:
             with cast("ReadBatches", item.read)() as reader:
                 return reader.read_all()
         lake = Objects.open("memory://")
-        contents = Contents(lake, "file", convert=False, beat=lambda: None)
-        nodes = read_tree(lake, contents.tree(self.found).name).nodes
-        assets = contents.finish(self.found.assets)
-        storage = next(node.storage for node in nodes if node.path == path)
-        assert isinstance(storage, TableStorage)
-        table = StoredTable(lake, storage, assets, fetch_files=FileReader())
+        columns = tuple(
+            Column(name=name, structure=self.array(path), storage=self._stored(lake, path))
+            for name, path in item.location.paths.items()
+        )
+        table = StoredTable(
+            lake, TableStorage(columns=columns), self.found.assets, fetch_files=FileReader()
+        )
         return table.batches().read_all()
 
-
-def _stored(objects: Objects, item: Item) -> ArrayStorage:
-    location = item.location
-    assert item.layout is not None
-    assert location is not None
-    if isinstance(location, ChunkRows):
-        assert (np.diff(location.chunk) > 0).all()
-        columns = {name: getattr(location, name) for name in CHUNK_INDEX_COLUMNS}
-        write_chunk_index(objects, "chunks.parquet", columns)
-        where: Any = Indexed(index="chunks.parquet", first=0, count=len(location))
-    else:
-        where = location
-    return ArrayStorage(layout=item.layout, location=where)
+    def _stored(self, objects: Objects, path: str) -> ArrayStorage:
+        item = self.items[path]
+        where: Any = item.location
+        layout = item.layout
+        if where is None or layout is None:
+            values = self.read(path)
+            where = Inline(payload=values.tobytes())
+            layout = ChunkLayout(
+                data_type=DataType.from_numpy(values.dtype), chunk_shape=values.shape
+            )
+        elif isinstance(where, ChunkRows):
+            assert (np.diff(where.chunk) > 0).all()
+            index = f"{len(list(objects.list('')))}.parquet"
+            columns = {name: getattr(where, name) for name in CHUNK_INDEX_COLUMNS}
+            write_chunk_index(objects, index, columns)
+            where = Indexed(index=index, first=0, count=len(where))
+        return ArrayStorage(layout=layout, location=where)
 
 
 @pytest.fixture
