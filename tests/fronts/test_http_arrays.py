@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lakeservice.fronts.http.structures import structure_document
+from lakeservice.service.writing import Draft
 from schemas.structures import ArrayStructure
 
 if TYPE_CHECKING:
@@ -68,6 +69,22 @@ def test_a_record_comes_back_field_by_field(http: TestClient, service: Service) 
     stored(http, array)
     assert http.get("/api/v1/array/full/a").content == array.tobytes()
     assert http.get("/api/v1/array/full/a?format=csv").text == "a,b\n1,2.5\n3,4.5\n"
+
+
+def test_records_with_gaps_travel_without_them(http: TestClient, service: Service) -> None:
+    dtype = np.dtype([("a", "u1"), ("b", "<f8")], align=True)
+    array = np.array([(1, 2.5), (3, 4.5)], dtype)
+    structure = ArrayStructure.from_numpy(array.shape, array.dtype)
+    service.write_array(Draft(path="a", structure=structure, metadata={}), [array])
+    told = http.get("/api/v1/metadata/a").json()["data"]["attributes"]["structure"]["data_type"]
+    assert told["itemsize"] == 9
+    packed = array.astype([("a", "u1"), ("b", "<f8")])
+    assert http.get("/api/v1/array/full/a").content == packed.tobytes()
+    other = packed[::-1].tobytes()
+    assert http.put("/api/v1/array/full/a", content=other).status_code == 200
+    assert http.get("/api/v1/array/full/a").content == other
+    assert http.put("/api/v1/array/block/a?block=0", content=packed.tobytes()).status_code == 200
+    assert http.get("/api/v1/array/full/a").content == packed.tobytes()
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,15 @@ def test_a_place_that_is_not_there_is_not_found(runs: TestClient) -> None:
     assert runs.get("/api/v1/distinct/nope?metadata=n").status_code == 404
 
 
+def test_only_containers_are_searched(runs: TestClient) -> None:
+    structure = {"data_type": {"kind": "u", "itemsize": 1}, "shape": [3], "chunks": [[3]]}
+    body = {"structure_family": "array", "id": "x", "data_sources": [{"structure": structure}]}
+    assert runs.post("/api/v1/metadata/", json=body).status_code == 200
+    for route in ("search", "search-deep", "distinct"):
+        answer = runs.get(f"/api/v1/{route}/x")
+        assert (answer.status_code, answer.json()["kind"]) == (400, "wrong-family")
+
+
 def test_a_deep_search_looks_below(runs: TestClient) -> None:
     body = {"structure_family": "container", "id": "inner", "metadata": {"k": 1}}
     runs.post("/api/v1/metadata/r1", json=body)

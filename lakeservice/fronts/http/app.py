@@ -63,7 +63,6 @@ def create_app(
     authenticator: Authenticator,
     *,
     about: Mapping[str, Any],
-    threads: int = 40,
 ) -> Starlette:
     """Return the application that answers for a service over HTTP.
 
@@ -72,10 +71,9 @@ def create_app(
     about
         What the about document tells of this server under ``meta.lakeservice``:
         its version, the address of Flight, the lake's id.
-    threads
-        Requests that may work at the same time; others wait.
     """
-    front = Front(service, authenticator, about, anyio.CapacityLimiter(threads))
+    limiter = anyio.CapacityLimiter(service.limits.http_threads)
+    front = Front(service, authenticator, about, limiter)
     routes = [
         Route(PREFIX + path, Endpoint(front, work, scope), methods=[method])
         for method, path, work, scope in ROUTES

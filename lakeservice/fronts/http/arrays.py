@@ -74,8 +74,9 @@ def put_full(call: Call) -> Reply:
         return document(call, None)
     node = call.service.describe(call.path)
     structure = array_structure(call, node)
-    _check_upload(call, structure.size_bytes, structure.shape, structure)
-    rows = uploaded_rows(call, structure)
+    dtype = packed(structure.data_type).to_numpy()
+    _check_upload(call, structure.shape, dtype)
+    rows = (block.astype(structure.dtype, copy=False) for block in uploaded_rows(call, structure))
     update = call.service.changes.replace_array(node, rows)
     call.commit(update, trusted=True)
     return document(call, None)
@@ -93,12 +94,12 @@ def put_block(call: Call) -> Reply:
         )
     position = block_position(structure, call.params.get("block"))
     _, shape = block_bounds(structure, call.params.get("block"))
-    size = math.prod(shape) * structure.data_type.itemsize
-    _check_upload(call, size, shape, structure)
+    dtype = packed(structure.data_type).to_numpy()
+    size = _check_upload(call, shape, dtype)
     payload = call.body.whole(size)
     if len(payload) != size:
-        raise _wrong_size(size, len(payload), shape, structure)
-    elements = np.frombuffer(payload, structure.dtype).reshape(shape)
+        raise _wrong_size(len(payload), shape, dtype)
+    elements = np.frombuffer(payload, dtype).reshape(shape).astype(structure.dtype, copy=False)
     update = call.service.changes.block(node, position, elements)
     call.commit(update, trusted=True)
     return document(call, None)
@@ -170,31 +171,33 @@ def _blocks(structure: ArrayStructure, text: str | None) -> Sequence[Axis]:
 
 
 def uploaded_rows(call: Call, structure: ArrayStructure) -> Iterator[np.ndarray[Any, Any]]:
-    """Yield the rows that a client sends as raw bytes; it must send as many as there are.
+    """Yield the rows that a client sends as raw bytes, records without gaps.
 
     Raises
     ------
     InvalidRequestError
-        ``bad-body``: too many or too few bytes.
+        ``bad-body``: it sends more or fewer bytes than the array takes.
     """
-    size, dtype = structure.size_bytes, structure.dtype
-    trailing = structure.shape[1:]
+    dtype = packed(structure.data_type).to_numpy()
+    shape, trailing = structure.shape, structure.shape[1:]
+    size = math.prod(shape) * dtype.itemsize
     row = math.prod(trailing) * dtype.itemsize
     seen = 0
     if not size:
-        yield np.empty(structure.shape, dtype)
+        yield np.empty(shape, dtype)
     for piece in call.body.pieces(max(row, ROWS_BYTES // row * row) if row else ROWS_BYTES):
         seen += len(piece)
         if seen > size:
-            raise _wrong_size(size, seen, structure.shape, structure)
+            raise _wrong_size(seen, shape, dtype)
         if len(piece) % row == 0:
             rows = np.frombuffer(piece, dtype)
-            yield rows.reshape(-1, *trailing) if structure.shape else rows.reshape(())
+            yield rows.reshape(-1, *trailing) if shape else rows.reshape(())
     if seen != size:
-        raise _wrong_size(size, seen, structure.shape, structure)
+        raise _wrong_size(seen, shape, dtype)
 
 
-def _check_upload(call: Call, size: int, shape: tuple[int, ...], structure: ArrayStructure) -> None:
+def _check_upload(call: Call, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Refuse an upload that announces itself as wrong; returns the bytes that it must have."""
     if not call.flag("persist", True):
         raise InvalidRequestError(
             ErrorKind.BAD_REQUEST, "persist=false, data that is not kept, is not possible here"
@@ -204,16 +207,17 @@ def _check_upload(call: Call, size: int, shape: tuple[int, ...], structure: Arra
         raise InvalidRequestError(
             ErrorKind.BAD_BODY, f"arrays are sent as {OCTETS}, not as {sent[:80]!r}"
         )
+    size = math.prod(shape) * dtype.itemsize
     if call.body.length is not None and call.body.length != size:
-        raise _wrong_size(size, call.body.length, shape, structure)
+        raise _wrong_size(call.body.length, shape, dtype)
+    return size
 
 
-def _wrong_size(
-    size: int, sent: int, shape: tuple[int, ...], structure: ArrayStructure
-) -> InvalidRequestError:
+def _wrong_size(sent: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> InvalidRequestError:
     return InvalidRequestError(
         ErrorKind.BAD_BODY,
-        f"{sent} bytes sent, but shape {shape} of {structure.dtype} takes {size}; "
+        f"{sent} bytes sent, but shape {shape} of {dtype} takes "
+        f"{math.prod(shape) * dtype.itemsize}; "
         "send the elements in C order, in this dtype and byte order",
     )
 

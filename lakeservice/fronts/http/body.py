@@ -42,6 +42,11 @@ class Body:
         """Whether the client has sent all of it."""
         return self._ended
 
+    async def prefetch(self) -> None:
+        """Take a short body whole, so that no worker thread waits for a slow client."""
+        if not self._ended and self.length is not None and self.length <= PIECE_BYTES:
+            self._left = await self._gather(self.length + 1)
+
     def pieces(self, size: int = PIECE_BYTES) -> Iterator[bytes]:
         """Yield the body in pieces of ``size`` bytes; the last may be shorter, none is empty.
 
@@ -56,7 +61,10 @@ class Body:
                 f"a body with Content-Encoding {self.encoding[:40]!r}; send it uncompressed",
             )
         while self._left or not self._ended:
-            piece = anyio.from_thread.run(self._gather, size, token=self._token)
+            if self._ended:
+                piece, self._left = self._left[:size], self._left[size:]
+            else:
+                piece = anyio.from_thread.run(self._gather, size, token=self._token)
             if piece:
                 yield piece
 

@@ -94,10 +94,12 @@ class Endpoint:
     ) -> tuple[Reply, Piece, Iterator[Piece] | None]:
         params = QueryParams(scope["query_string"])
         principal = self._principal(headers, params)
+        path = clean_path(scope["path_params"].get("path", ""))
+        await body.prefetch()
         call = Call(
             service=self._front.service,
             principal=principal,
-            path=clean_path(scope["path_params"].get("path", "")),
+            path=path,
             params=params,
             headers=headers,
             body=body,

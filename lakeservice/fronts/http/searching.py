@@ -36,6 +36,7 @@ def search_deep(call: Call) -> Reply:
 
 def _listing(call: Call, route: str, *, deep: bool) -> Reply:
     asked = read_search(call, deep=deep)
+    _check_container(call)
     tag = _state_tag(call)
     fields = wanted_fields(call)
     only_count = fields == frozenset({"count"}) or asked.page.limit == 0
@@ -77,6 +78,7 @@ def distinct(call: Call) -> Reply:
     families = call.flag("structure_families", False)
     specs = call.flag("specs", False)
     counts = call.flag("counts", False)
+    _check_container(call)
     tag = _state_tag(call)
     asked = Search(under=call.path, query=read_condition(call), as_of=call.as_of)
     found = call.service.distinct(asked, keys, families=families, specs=specs, counts=counts)
@@ -91,6 +93,15 @@ def distinct(call: Call) -> Reply:
         else None,
     }
     return document(call, content).tagged(tag)
+
+
+def _check_container(call: Call) -> None:
+    node = call.service.describe(call.path, as_of=call.as_of)
+    if node.family != "container":
+        raise InvalidRequestError(
+            ErrorKind.WRONG_FAMILY,
+            f"{node.path!r} is a {node.family}, not a container; there is nothing in it to search",
+        )
 
 
 def _values(found: Sequence[Any], counts: bool) -> list[dict[str, Any]]:

@@ -151,8 +151,10 @@ class _DataType(msgspec.Struct):
     fields: list[_Field] | None = None
 
     def read(self) -> DataType:
+        if self.fields is not None and not self.fields:
+            raise _bad("a record needs at least one field")
         units = (self.dt_units or "").strip("[]")
-        return DataType(
+        data_type = DataType(
             kind=self.kind,
             itemsize=self.itemsize,
             endianness=self.endianness,
@@ -162,6 +164,7 @@ class _DataType(msgspec.Struct):
                 for field in self.fields or ()
             ),
         )
+        return packed(data_type)
 
 
 class _Field(msgspec.Struct):
