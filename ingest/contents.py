@@ -11,7 +11,6 @@ import numpy as np
 from ingest.conversion import convert_array, convert_table, inline_array
 from ingest.found import ChunkRows, Columns
 from lakeservice.storage.chunk_index import write_chunk_index
-from lakeservice.storage.layout import chunk_index_name, inner_part, tree_name
 from lakeservice.storage.trees import write_tree
 from schemas.chunks import (
     CHUNK_INDEX_COLUMNS,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ingest.found import Found, Item, ReadBatches, ReadRows
+    from ingest.names import Names
     from lakeservice.storage.objects import Objects
     from schemas.entry import Asset
     from schemas.structures import Structure
@@ -54,17 +54,17 @@ class Contents:
 
     Parameters
     ----------
-    owner
-        Name below ``data/`` of all that is written.
+    names
+        Names of what is written.
     convert
         Copy every array and table; otherwise only what is not addressable.
     """
 
     def __init__(
-        self, objects: Objects, owner: str, *, convert: bool, beat: Callable[[], None]
+        self, objects: Objects, names: Names, *, convert: bool, beat: Callable[[], None]
     ) -> None:
         self._objects = objects
-        self._owner = owner
+        self._names = names
         self._convert = convert
         self._beat = beat
         self._rows: list[ChunkRows] = []
@@ -111,7 +111,7 @@ class Contents:
 
     def _copied(self, item: Item, structure: Structure) -> tuple[Structure, Storage]:
         """Convert an item; others that share its reader are the same data by another name."""
-        name = inner_part(self._owner, self.converted)
+        number = self.converted
         self.converted += 1
         if isinstance(structure, ArrayStructure):
             read = cast("ReadRows", item.read)
@@ -119,7 +119,9 @@ class Contents:
             if item.path and size <= _INLINE_BYTES and self._inline_bytes + size <= _MOST_INLINE:
                 self._inline_bytes += size
                 return inline_array(structure, read)
+            name = self._names.inner(number) if item.path else self._names.array
             return convert_array(self._objects, name, structure, read, self._beat)
+        name = f"{self._names.inner(number)}.parquet" if item.path else self._names.table
         return convert_table(
             self._objects, name, structure, cast("ReadBatches", item.read), self._beat
         )
@@ -144,7 +146,7 @@ class Contents:
             if node.problem is not None:
                 problems.append(f"{path}: {node.problem}")
         tree = InnerTree(nodes=tuple(nodes.values()), problems=tuple(problems))
-        name = tree_name(self._owner)
+        name = self._names.tree
         write_tree(self._objects, name, tree)
         return Tree(name, tree.problems)
 
@@ -184,7 +186,7 @@ class Contents:
     def _indexed(self, rows: ChunkRows) -> Indexed:
         known = self._index_of.get(id(rows))  # an array with several names
         if known is None:
-            name = chunk_index_name(self._owner)
+            name = self._names.chunk_index
             known = Indexed(index=name, first=self._row_count, count=len(rows))
             self._index_of[id(rows)] = known
             self._rows.append(rows)
@@ -213,7 +215,7 @@ class Contents:
             column: np.concatenate([cast("Any", getattr(rows, column)) for rows in self._rows])
             for column in CHUNK_INDEX_COLUMNS
         }
-        write_chunk_index(self._objects, chunk_index_name(self._owner), columns, far)
+        write_chunk_index(self._objects, self._names.chunk_index, columns, far)
         return (
             tuple(numbered)
             if not far

@@ -81,7 +81,7 @@ def convert_table(
     beat: Callable[[], None],
 ) -> tuple[Structure, TableStorage]:
     """Copy a table, or what is kept as one; its number of rows becomes known."""
-    with read() as reader, TableWriter(objects, f"{name}.parquet", reader.schema) as writer:
+    with read() as reader, TableWriter(objects, name, reader.schema) as writer:
         for batch in reader:
             writer.write(batch)
             beat()

@@ -10,9 +10,9 @@ import msgspec
 
 from ingest.contents import MOST_ASSETS, Contents
 from ingest.found import SeriesFormat
+from ingest.names import Names
 from ingest.recognise import recognise
 from ingest.source import Source, unreadable, uri_of
-from lakeservice.storage.layout import data_prefix
 from schemas.entry import DataSource, Node
 from schemas.errors import LakeError, UnavailableError
 from schemas.structures import ContainerStructure
@@ -41,13 +41,13 @@ class Job:
     node_path: str
     node_id: str
     generation: str = ""
-    """Set where the node exists already: a new folder below the node's own, for new data."""
+    """Set where the node exists already: its new data get names of their own."""
     mode: Mode = "register"
 
     @property
-    def owner(self) -> str:
-        """Name below ``data/`` of everything that this job writes."""
-        return f"{self.node_id}/{self.generation}" if self.generation else self.node_id
+    def names(self) -> Names:
+        """Names of everything that this job writes."""
+        return Names(self.node_id, self.generation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,8 @@ def take(
 
 def discard(job: Job, objects: Objects) -> None:
     """Delete what a job has written; nothing refers to it."""
-    objects.delete([name for name, _ in objects.list(data_prefix(job.owner))])
+    names = job.names
+    objects.delete([name for name, _ in objects.list(names.prefix) if names.owns(name)])
 
 
 def reason_of(error: Exception, job: Job) -> str:
@@ -146,7 +147,7 @@ def _take(
 def _entry(
     job: Job, found: Found, media_type: str, objects: Objects, beat: Callable[[], None]
 ) -> tuple[Node, tuple[str, ...]]:
-    contents = Contents(objects, job.owner, convert=job.mode == "convert", beat=beat)
+    contents = Contents(objects, job.names, convert=job.mode == "convert", beat=beat)
     if len(found.items) == 1 and not found.items[0].path:
         item = found.items[0]
         if item.problem is not None:

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from ingest.job import Mode, checksum_of, members
+from ingest.names import index_beside
 from ingest.source import Source, uri_of
 from lakeservice.storage.chunk_index import ChunkIndex
 from schemas.entry import Asset
@@ -82,7 +83,7 @@ def _assets(
     if many is None or source.tree is None:
         return source.assets
     try:
-        index = ChunkIndex.read(objects, source.tree.rpartition("/")[0] + "/chunks.parquet")
+        index = ChunkIndex.read(objects, index_beside(source.tree))
     except LakeError:
         return None
     return [*source.assets, *index.assets.values()]

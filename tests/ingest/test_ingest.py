@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from ingest.ingest import ingest
 from ingest.recognise import installed_formats
 from ingest.testing import ScratchLake, assert_same_values
 from ingest.workers import Limits
+from lakeservice.storage.check import check
 from schemas.commit import Create, Update
 from schemas.entry import Node
 from schemas.errors import ConflictError, ErrorKind, InvalidRequestError, UnavailableError
@@ -234,3 +236,17 @@ class TestWorkers:
         assert "more than 6 s" in reasons["hang.bad"]
         assert "memory" in reasons["memory.bad"]
         assert reasons["raise.bad"] == "cannot read 'raise.bad': raise.bad is not to my taste"
+
+
+@pytest.mark.parametrize("mode", ["register", "convert"])
+def test_everything_that_was_written_is_referred_to_and_there(tmp_path: Path, mode: Any) -> None:
+    lake = ScratchLake(tmp_path / "lake")
+    for length in (20_000, 30_000):
+        folder = tmp_path / "in"
+        save(folder, "one.npy", np.arange(length))
+        np.savez_compressed(folder / "several.npz", x=np.arange(length), y=np.arange(3))
+        (folder / "table.csv").write_text("x,y\n" + "1,2\n" * length)
+        tifffile.imwrite(folder / "image.tif", np.ones((100, length // 100)), compression="zlib")
+        assert not lake.ingest(folder, mode=mode).failed
+        report = check(lake.lake, older_than_s=0)
+        assert (report.broken, report.garbage) == ((), ())
