@@ -54,3 +54,10 @@ def test_a_command_is_one_that_exists(page: Path, line: str) -> None:
 def test_readme_names_the_two_commands_that_set_everything_up() -> None:
     lines = [line.partition("#")[0].strip() for line in typed(ROOT / "README.md")]
     assert lines[:2] == ["make demo", "make test"]
+
+
+def test_every_decision_is_in_the_index() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = folder / "0000-index.md"
+    links = set(LINK.findall(index.read_text(encoding="utf-8")))
+    assert links == {path.name for path in folder.glob("*.md")} - {index.name}
