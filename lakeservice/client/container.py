@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -155,11 +156,22 @@ class Container(LakeNode, Writes[Any], Mapping[str, Any]):
         """
         created = 0
         mutations: Iterator[msgspec.Raw] = self._encoded_creates(entries, parents=parents)
-        while batch := list(islice(mutations, COMMIT_ENTRIES)):
-            self._remote.commit(batch)
-            created += len(batch)
-        self._known = None
+        with ThreadPoolExecutor(1, thread_name_prefix="lake-commit") as sender:
+            committing: Future[int] | None = None
+            try:
+                while batch := list(islice(mutations, COMMIT_ENTRIES)):
+                    if committing is not None:
+                        created += committing.result()
+                    committing = sender.submit(self._commit_all, batch)
+            finally:  # what is on its way arrives, whatever has happened to the next
+                self._known = None
+                if committing is not None:
+                    created += committing.result()
         return created
+
+    def _commit_all(self, mutations: list[msgspec.Raw]) -> int:
+        self._remote.commit(mutations)
+        return len(mutations)
 
     def transaction(self) -> Transaction:
         """Return a context in which changes are collected and become visible together."""

@@ -24,11 +24,13 @@ _NUMBERS = itertools.count()
 class Served:
     """A running server; ended by `stop`, or killed."""
 
-    def __init__(self, lake: Path, cache: Path, port: int = 0, flight_port: int = 0) -> None:
+    def __init__(
+        self, lake: Path, cache: Path, port: int = 0, flight_port: int = 0, key: str = KEY
+    ) -> None:
         self.lake = lake
         self.process = subprocess.Popen(
             [
-                *(sys.executable, "-c", START, "serve", str(lake), "--api-key", KEY),
+                *(sys.executable, "-c", START, "serve", str(lake), "--api-key", key),
                 *("--port", str(port), "--flight-port", str(flight_port)),
             ],
             stdout=subprocess.PIPE,
@@ -97,8 +99,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     """Start servers that the test may kill."""
     started: list[Served] = []
 
-    def start(port: int = 0, flight_port: int = 0) -> Served:
-        started.append(Served(tmp_path / "lake", tmp_path / "cache", port, flight_port))
+    def start(port: int = 0, flight_port: int = 0, key: str = KEY) -> Served:
+        started.append(Served(tmp_path / "lake", tmp_path / "cache", port, flight_port, key))
         return started[-1]
 
     yield start
