@@ -7,6 +7,8 @@ import io
 import os
 import secrets
 import stat
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_SYNC_THREADS = 16
+_MAX_ANCHORED = 10_000
 _MAX_BUFFERS = 512
 """Most buffers in one writev; Linux allows 1024."""
 
@@ -32,6 +36,8 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self.root: Path | None = root
         self._base = os.path.abspath(root)
+        self._anchored: set[str] = set()
+        """Folders whose own entry, and those above it, are known to be durable."""
 
     def get(self, name: str) -> bytes | None:
         """Return a whole object, or None."""
@@ -54,7 +60,7 @@ class LocalStore:
         with _errors(), self._written(payload, durable=durable) as temporary:
             folder = self.named(os.replace, temporary, name)
             if durable:
-                _sync_folder(folder)
+                self.sync_upwards(folder)
 
     def put_if_absent(self, name: str, payload: bytes) -> bool:
         """Write an object unless there is one; tell whether it was written."""
@@ -71,20 +77,23 @@ class LocalStore:
                         "put the lake on another one",
                     ) from error
                 raise
-            _sync_folder(folder)
+            self.sync_upwards(folder)
             return True
 
     def sync(self, prefix: str) -> None:
         """Make durable what lies below a prefix."""
         top = self._path(prefix)
         with _errors():
-            for folder, _, files in os.walk(top):
-                for file in files:
-                    _sync_file(os.path.join(folder, file))
-                _sync_folder(folder)
-            while top != self._base:
-                top = os.path.dirname(top)
-                _sync_folder(top)
+            if not os.path.isdir(top):
+                _sync_file(top)
+                self.sync_upwards(os.path.dirname(top))
+                return
+            # Together they take a tenth of the time: the file system's journal joins them.
+            with ThreadPoolExecutor(_SYNC_THREADS) as threads:
+                for folder, _, files in os.walk(top):
+                    deque(threads.map(_sync_file, [f"{folder}/{name}" for name in files]), maxlen=0)
+                    _sync_folder(folder)
+            self.sync_upwards(top)
 
     def list(self, prefix: str, after: str | None) -> Iterator[tuple[str, int]]:
         """Yield names and sizes below a folder, sorted by name."""
@@ -190,7 +199,23 @@ class LocalStore:
         for path in reversed(missing):
             with suppress(FileExistsError):
                 os.mkdir(path)
-            _sync_folder(os.path.dirname(path))
+            if not path.startswith(f"{self._base}/"):
+                _sync_folder(os.path.dirname(path))
+
+    def sync_upwards(self, folder: str) -> None:
+        """Make durable what a folder holds, and that it is there itself.
+
+        A folder that exists may have been made by somebody who has not come to
+        syncing it yet, so each process does so once.
+        """
+        _sync_folder(folder)
+        path = folder
+        while path not in self._anchored and path != self._base:
+            path = os.path.dirname(path)
+            _sync_folder(path)
+        if len(self._anchored) > _MAX_ANCHORED:
+            self._anchored.clear()
+        self._anchored.add(folder)
 
     def _prune(self, folder: str) -> None:
         """Remove a folder and those above it as far as they are empty; never the first level."""
@@ -239,7 +264,7 @@ class LocalOutput:
                 self.file.flush()
                 os.fsync(self.file.fileno())
                 self.file.close()
-                _sync_folder(self._store.named(os.replace, self._temporary, self._name))
+                self._store.sync_upwards(self._store.named(os.replace, self._temporary, self._name))
         except BaseException:
             self.drop()
             raise

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from array import array
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +27,6 @@ from schemas.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(params=["path", "file", "memory"])
@@ -203,6 +204,64 @@ def test_unsynced_writes_are_there_and_can_be_synced(tmp_path: Path) -> None:
         objects.put(f"data/a/0/c/{chunk}", b"x", durable=False)
     objects.sync("data/a/0")
     assert len(list(objects.list("data/a/0"))) == 20
+
+
+WRITES = """
+import os, sys
+from lakeservice.storage.objects import Objects
+objects = Objects.open(sys.argv[1])
+objects.put("data/earlier/0", b"x")
+def said(words): os.write(1, words.encode())
+objects.put("data/a/0", b"x"); said("done data/a/0")
+objects.put_if_absent("log/1", b"x"); said("done log/1")
+with objects.open_output("data/b/0") as file: file.write(b"x")
+said("done data/b/0")
+objects.put("data/c/0/c/0", b"x", durable=False); objects.sync("data/c"); said("done data/c/0/c/0")
+"""
+
+
+@pytest.mark.external
+def test_a_file_and_the_folders_above_it_are_synced_before_the_answer(tmp_path: Path) -> None:
+    """What the system is asked to do, as strace sees it, is what survives a power cut."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed")
+    trace, lake = tmp_path / "trace", tmp_path / "lake"
+    calls = "trace=openat,close,fsync,link,rename,write"
+    command = [strace, "-f", "-y", "-o", str(trace), "-e", calls, sys.executable, "-c", WRITES]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [*command, str(lake)], check=False, capture_output=True, text=True, env=environment
+    )
+    if done.returncode:
+        pytest.skip("tracing a process is not possible here")
+    lines = trace.read_text().splitlines()
+    start = 0
+    for name in ("data/a/0", "log/1", "data/b/0", "data/c/0/c/0"):
+        end = next(n for n, line in enumerate(lines) if f"done {name}" in line)
+        calls_before = lines[start:end]
+        target = lake / name
+        named = next(
+            n
+            for n, line in enumerate(calls_before)
+            if ("link(" in line or "rename(" in line)
+            and line.endswith('") = 0')
+            and str(target) in line
+        )
+        source = calls_before[named].split('"')[1]
+        synced = [
+            (n, line.split("<")[1].split(">")[0])
+            for n, line in enumerate(calls_before)
+            if " fsync(" in line
+        ]
+        after = {path for n, path in synced if n > named}
+        before = {path for n, path in synced if n < named}
+        assert source in before or str(target) in after
+        folder = target.parent
+        while folder != lake:
+            assert str(folder) in after
+            folder = folder.parent
+        start = end + 1
 
 
 def test_writing_leaves_no_temporary_files_and_delete_no_empty_folders(tmp_path: Path) -> None:
