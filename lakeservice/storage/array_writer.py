@@ -18,6 +18,7 @@ from lakeservice.codecs.engine import Engine
 from lakeservice.codecs.grid import Grid
 from lakeservice.codecs.steps import whole_elements
 from lakeservice.storage.block_writer import BlockWriter
+from lakeservice.storage.checksums import checksum, write_checksums
 from lakeservice.storage.chunking import stored_chunks
 from lakeservice.storage.zarr_metadata import zarr_json
 from schemas.chunks import ArrayStorage, ChunkLayout, Codec, Part, ZarrParts
@@ -89,6 +90,7 @@ class ArrayWriter:
         self._held_rows = 0
         self._done = 0
         self._bytes = 0
+        self._checksums: dict[int, int] = {}
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Future[Any], int]] = deque()
         self._waiting_bytes = 0
@@ -180,8 +182,12 @@ class ArrayWriter:
             zarr_json(self._asked.shape, self.layout, self._asked.dims),
             durable=False,
         )
+        found = None
+        if not self._by_block:
+            count = max(self._checksums, default=-1) + 1
+            found = write_checksums(self._objects, self._prefix, self._checksums, count)
         self._objects.sync(self._prefix)
-        return self._storage(self._bytes)
+        return self._storage(self._bytes, found)
 
     def _end(self) -> None:
         """Take the rows that came as all there are."""
@@ -195,11 +201,12 @@ class ArrayWriter:
             self.structure, shape=shape, chunks=chunks
         )
 
-    def _storage(self, size_bytes: int) -> ArrayStorage:
+    def _storage(self, size_bytes: int, checksums: str | None = None) -> ArrayStorage:
         part = Part(
             name=self._prefix,
             length=self._length,
             size_bytes=size_bytes or None,
+            checksum=checksums,
             complete=not self._by_block,
         )
         return ArrayStorage(layout=self.layout, location=ZarrParts(parts=(part,)))
@@ -213,8 +220,8 @@ class ArrayWriter:
             return
         first = self._done // self._chunk_rows
         self._done += len(rows)
-        for linear in range(self._grid.size):
-            position = self._grid.position(linear)
+        for number in range(self._grid.size):
+            position = self._grid.position(number)
             origin, shape = self._grid.bounds(position)
             if not math.prod(shape):
                 continue
@@ -226,8 +233,11 @@ class ArrayWriter:
             name = "/".join((self._prefix, "c", *map(str, place)))
             if not self._asked.shape:
                 chunk = chunk.reshape(())
+            linear = first * self._grid.size + number
             self._wait(_IN_FLIGHT_BYTES - chunk.nbytes)
-            self._waiting.append((self._engine.submit(_Storing(self, name, chunk)), chunk.nbytes))
+            self._waiting.append(
+                (self._engine.submit(_Storing(self, name, linear, chunk)), chunk.nbytes)
+            )
             self._waiting_bytes += chunk.nbytes
 
     def _wait(self, most_bytes: int) -> None:
@@ -236,24 +246,27 @@ class ArrayWriter:
             self._waiting_bytes -= size
             future.result()
 
-    def store(self, name: str, chunk: NDArray[Any]) -> None:
+    def store(self, name: str, linear: int, chunk: NDArray[Any]) -> None:
         """Encode one chunk and put it under its name."""
         encoded = self._chain.encode(chunk)
         self._objects.put(name, encoded, durable=False)
+        found = checksum(encoded)
         with self._lock:
             self._bytes += len(encoded)
+            self._checksums[linear] = found
 
 
 class _Storing:
     """A task: one chunk to be encoded and stored."""
 
-    def __init__(self, writer: ArrayWriter, name: str, chunk: NDArray[Any]) -> None:
+    def __init__(self, writer: ArrayWriter, name: str, linear: int, chunk: NDArray[Any]) -> None:
         self._writer = writer
         self._name = name
+        self._linear = linear
         self._chunk = chunk
 
     def __call__(self) -> None:
-        self._writer.store(self._name, self._chunk)
+        self._writer.store(self._name, self._linear, self._chunk)
 
 
 def _bad(message: str) -> InvalidRequestError:

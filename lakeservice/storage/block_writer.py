@@ -12,6 +12,7 @@ from lakeservice.codecs.chain import Chain
 from lakeservice.codecs.engine import Engine
 from lakeservice.codecs.grid import Grid, Piece
 from lakeservice.codecs.steps import whole_elements
+from lakeservice.storage.checksums import checksums_name
 from lakeservice.storage.locations import places_of
 from schemas.chunks import ZarrParts
 from schemas.errors import ErrorKind, InvalidRequestError
@@ -51,6 +52,11 @@ class BlockWriter:
             raise InvalidRequestError(
                 ErrorKind.BAD_REQUEST, "the array lies in a registered file; it cannot be written"
             )
+        self._checked = [
+            checksums_name(part.name)
+            for part in storage.location.parts
+            if part.checksum is not None
+        ]
         self._objects = objects
         self._structure = structure
         self._dtype = structure.dtype
@@ -90,6 +96,9 @@ class BlockWriter:
         selection = Selection(
             tuple(Axis(start, length) for start, length in zip(origin, block.shape, strict=True))
         )
+        if self._checked:  # they were of what is overwritten now
+            self._objects.delete(self._checked)
+            self._checked = []
         Engine.shared().run(
             self._task(piece, piece.place_in(block)) for piece in self._grid.pieces(selection)
         )

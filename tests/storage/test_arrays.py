@@ -20,6 +20,7 @@ from lakeservice.codecs.steps import whole_elements
 from lakeservice.storage.array_writer import ArrayWriter
 from lakeservice.storage.arrays import StoredArray
 from lakeservice.storage.block_writer import BlockWriter
+from lakeservice.storage.checksums import damaged_chunks
 from lakeservice.storage.chunk_index import write_chunk_index
 from lakeservice.storage.chunking import good_chunks
 from lakeservice.storage.files import FileReader
@@ -400,6 +401,28 @@ def test_a_chunk_that_is_damaged_is_corrupt_and_named(
             found.read(select(index, array.shape))
         assert caught.value.kind is ErrorKind.CORRUPT_CHUNK
         assert "data/" not in str(caught.value)
+
+
+def test_a_flipped_bit_is_found_by_its_checksum(objects: Objects) -> None:
+    array = random_array((7, 9), np.dtype("<u2"), 1)
+    structure = ArrayStructure.from_numpy(array.shape, array.dtype, (3, 4))
+    found = write(objects, array, structure)
+    location = found.storage.location
+    assert isinstance(location, ZarrParts)
+    (part,) = location.parts
+    assert list(damaged_chunks(objects, found.storage, part, array.shape)) == []
+    encoded = bytearray(objects.get(f"{part.name}/c/1/2") or b"")
+    encoded[-1] ^= 8
+    objects.put(f"{part.name}/c/1/2", bytes(encoded))
+    objects.delete([f"{part.name}/c/2/0"])
+    damaged = list(damaged_chunks(objects, found.storage, part, array.shape))
+    assert damaged == [(1, 2), (2, 0)]
+    objects.put(f"{part.name}/checksums", b"????")
+    with pytest.raises(CorruptError, match="checksums"):
+        list(damaged_chunks(objects, found.storage, part, array.shape))
+    BlockWriter(objects, found.structure, found.storage).write((0, 0), array)
+    assert list(damaged_chunks(objects, found.storage, part, array.shape)) == []
+    assert np.array_equal(found.read(select(None, array.shape)), array)
 
 
 def test_blocks_of_a_damaged_array_end_with_the_error(objects: Objects) -> None:
