@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ingest.formats.hdf5_chunks import place_stored
 from ingest.formats.hdf5_dataset import Dataset, Placement, ScatteredError
+from ingest.formats.hdf5_stored import place_stored
 from ingest.formats.hdf5_virtual import MOST_NESTED, place_virtual
 
 if TYPE_CHECKING:
