@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 
 from ingest.ingest import ingest
 from ingest.job import Job, Mode, Outcome, take
-from ingest.recognise import recognise
+from ingest.recognise import installed_formats, recognise
 from ingest.source import Source
 from lakeservice.storage.arrays import StoredArray
 from lakeservice.storage.commits import MemoryState
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from ingest.found import Format
     from ingest.summary import Summary
     from schemas.commit import Applied, Mutation
     from schemas.entry import InnerNode, Node
@@ -55,10 +56,23 @@ class ScratchLake:
         return self._committer.commit(mutations, key=key)
 
     def ingest(
-        self, *sources: Path, mode: Mode = "register", into: str = "", workers: int = 0
+        self,
+        *sources: Path,
+        mode: Mode = "register",
+        into: str = "",
+        workers: int = 0,
+        formats: Sequence[Format] | None = None,
     ) -> Summary:
         """Put files into this lake, in this process unless there are workers."""
-        return ingest(sources, self.lake.uri, self, into=into, mode=mode, workers=workers)
+        return ingest(
+            sources,
+            self.lake.uri,
+            self,
+            into=into,
+            mode=mode,
+            workers=workers,
+            formats=formats,
+        )
 
     def node(self, path: str) -> Node:
         """Return an entry, which must be there."""
@@ -96,10 +110,15 @@ class ScratchLake:
         return array.read(select(None, shape)).reshape(shape)
 
 
-def take_alone(path: Path, folder: Path, mode: Mode = "register") -> Outcome:
+def take_alone(
+    path: Path,
+    folder: Path,
+    mode: Mode = "register",
+    formats: Sequence[Format] | None = None,
+) -> Outcome:
     """Return what becomes of one file, whatever is in it; nothing is committed."""
     job = Job(0, (path,), path.name, "file", new_id(), mode=mode)
-    return take(job, Objects.open(str(folder)))
+    return take(job, Objects.open(str(folder)), formats=formats)
 
 
 class FormatSuite:
@@ -108,6 +127,13 @@ class FormatSuite:
     format: ClassVar[Any]
     cuts: ClassVar[int] = 8
     """At how many places the sample is cut off, and at how many a byte is changed."""
+
+    def formats(self) -> Sequence[Format]:
+        """Return the installed formats, and this one if it is not installed yet."""
+        known = installed_formats()
+        if any(one.media_type == self.format.media_type for one in known):
+            return known
+        return (*known, self.format)
 
     def sample(self, folder: Path) -> Path:
         """Write a small file with another library than the one under test, and return its path."""
@@ -122,7 +148,7 @@ class FormatSuite:
         path = self.sample(tmp_path)
         if path.is_file():
             path = path.rename(path.with_suffix(".unknown"))
-        found = recognise(Source.of(path))
+        found = recognise(Source.of(path), self.formats())
         if found.media_type != self.format.media_type:
             raise AssertionError(f"taken for {found.media_type}")
 
@@ -136,7 +162,7 @@ class FormatSuite:
 
     def _compare(self, folder: Path, mode: Mode) -> None:
         lake = ScratchLake(folder / "lake")
-        summary = lake.ingest(self.sample(folder), mode=mode)
+        summary = lake.ingest(self.sample(folder), mode=mode, formats=self.formats())
         if summary.failed or summary.added != 1:
             raise AssertionError(f"not taken in: {summary}")
         (path,) = lake.paths()
@@ -147,9 +173,9 @@ class FormatSuite:
         """Size and time tell that the file is the same."""
         lake = ScratchLake(tmp_path / "lake")
         path = self.sample(tmp_path)
-        lake.ingest(path)
+        lake.ingest(path, formats=self.formats())
         version = lake.state.version
-        summary = lake.ingest(path)
+        summary = lake.ingest(path, formats=self.formats())
         if summary.unchanged != 1 or lake.state.version != version:
             raise AssertionError(f"not the same: {summary}")
 
@@ -166,7 +192,7 @@ class FormatSuite:
             for kind, content in (("cut", payload[:at]), ("changed", bytes(damaged))):
                 file = tmp_path / f"{kind}-{number}{path.suffix}"
                 file.write_bytes(content)
-                outcome = take_alone(file, tmp_path / "lake")
+                outcome = take_alone(file, tmp_path / "lake", formats=self.formats())
                 if outcome.node is None and not outcome.reason:
                     raise AssertionError(f"{file.name}: neither an entry nor a reason")
                 if outcome.reason and str(tmp_path) in outcome.reason:

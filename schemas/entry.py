@@ -33,7 +33,7 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mtime_ns: int | None = None
     """Modification time when it was indexed, in ns since 1970; None where the store has none."""
     checksum: str | None = None
-    """``xxh3:<hex>`` of the content where it was computed."""
+    """``sha256:<hex>`` of the content where it was computed."""
 
 
 class DataSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
