@@ -10,6 +10,13 @@ import msgspec
 from lakeservice.fronts.flight.actions import ACTIONS
 from schemas import ticket
 
+COMMANDS: tuple[type[msgspec.Struct], ...] = (
+    ticket.ReadArray,
+    ticket.ReadTable,
+    ticket.WriteArray,
+    ticket.WriteTable,
+    ticket.AppendTo,
+)
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "flight.md").read_text()
 
 
@@ -19,8 +26,7 @@ def test_every_action_is_documented_with_its_scope() -> None:
 
 
 def test_every_command_and_its_fields_are_documented() -> None:
-    commands: list[type[msgspec.Struct]] = [ticket.ReadArray, ticket.ReadTable, ticket.WriteArray]
-    for command in [*commands, ticket.WriteTable, ticket.AppendTo]:
+    for command in COMMANDS:
         row = next(
             line for line in TEXT.splitlines() if f'"{command.__struct_config__.tag}"' in line
         )
