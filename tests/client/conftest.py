@@ -28,6 +28,7 @@ class Served:
         self, lake: Path, cache: Path, port: int = 0, flight_port: int = 0, key: str = KEY
     ) -> None:
         self.lake = lake
+        self.key = key
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-c", START, "serve", str(lake), "--api-key", key),
@@ -38,8 +39,12 @@ class Served:
             text=True,
             env={"LAKE_CACHE": str(cache), "HOME": str(cache), "PATH": ""},
         )
-        self.url = self._told(r"HTTP\s+(\S+)")
-        self.flight = self._told(r"Flight\s+(\S+)")
+        try:
+            self.url = self._told(r"HTTP\s+(\S+)")
+            self.flight = self._told(r"Flight\s+(\S+)")
+        except BaseException:
+            self.kill()
+            raise
 
     def _told(self, pattern: str) -> str:
         assert self.process.stdout is not None
@@ -54,7 +59,7 @@ class Served:
         return int(self.url.rpartition(":")[2]), int(self.flight.rpartition(":")[2])
 
     def connect(self) -> Lake:
-        return connect(self.url, KEY)
+        return connect(self.url, self.key)
 
     def kill(self) -> None:
         self.process.kill()

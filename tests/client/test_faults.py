@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lakeservice.client import Container, Lake
+from lakeservice.client import Container, Lake, connect
 from lakeservice.client import connection as connection_module
 from schemas.errors import ErrorKind, UnavailableError
 
@@ -114,3 +116,81 @@ def test_a_server_killed_while_it_answers_never_gives_a_short_array(
     for delivery in ("decoded", "encoded"):
         with pytest.raises(UnavailableError):
             read_on(delivery)
+
+
+class Line:
+    """A TCP line to a server that can be cut after a request went through, before its answer."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.cut_next_answer = False
+        self.cuts = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._target))
+                for ends in ((client, server), (server, client)):
+                    threading.Thread(target=self._pump, args=(*ends, ends[0] is server)).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
+        with contextlib.suppress(OSError):
+            while payload := source.recv(1 << 16):
+                if answers and self.cut_next_answer:
+                    time.sleep(0.5)  # the server does what it was asked to do
+                    self.cut_next_answer = False
+                    self.cuts += 1
+                    break
+                sink.sendall(payload)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+def test_a_write_whose_answer_was_lost_is_sent_again_and_done_once(
+    home: Container, served: Any
+) -> None:
+    line = Line(served.ports[1])
+    through = connect(f"grpc://127.0.0.1:{line.port}", served.key)[home.path]
+    node = through.write_array("a", np.zeros((2, 3)))
+    assert node.shape == (2, 3)
+
+    def lost(write: Callable[[], Any]) -> Any:
+        line.cut_next_answer = True
+        done = write()
+        assert not line.cut_next_answer
+        return done
+
+    lost(lambda: through.create_container("c", metadata={"n": 1}))
+    lost(lambda: through.write_array("b", np.ones(3)))
+    lost(lambda: node.append(np.ones((1, 3))))
+    lost(lambda: through.create_many([("m/1", {}), ("m/2", {})]))
+    lost(lambda: through["c"].update_metadata({"n": 2}))
+    assert line.cuts == 5
+    assert sorted(home) == ["a", "b", "c", "m"]
+    assert home["a"].shape == (3, 3)
+    assert home["c"].revision == 2
+    assert np.array_equal(home["b"], np.ones(3))
+    through._remote.connection.close()
+    line.close()
+
+
+def test_a_read_that_was_cut_is_read_again(home: Container, served: Any) -> None:
+    array = np.random.default_rng(5).integers(0, 999, (300, 100, 100))
+    home.write_array("a", array)
+    line = Line(served.ports[1])
+    node = connect(f"grpc://127.0.0.1:{line.port}", served.key)[f"{home.path}/a"]
+    for delivery in ("decoded", "encoded"):
+        line.cut_next_answer = True
+        assert np.array_equal(node.read(delivery=delivery), array)
+    assert line.cuts >= 2
+    node._remote.connection.close()
+    line.close()
