@@ -15,6 +15,8 @@ from schemas.structures import TableStructure
 if TYPE_CHECKING:
     from starlette.testclient import TestClient
 
+    from lakeservice.service.service import Service
+
 FILE = "application/vnd.apache.arrow.file"
 STREAM = "application/vnd.apache.arrow.stream"
 TABLE = pa.table({"a": [1, 2, 3], "b": ["x", "y", None], "c": [0.5, 1.5, 2.5]})
@@ -166,6 +168,26 @@ def test_a_partition_is_replaced(http: TestClient, table: str) -> None:
     answer = http.put("/api/v1/table/partition/t?partition=0", content=as_file(other))
     assert answer.status_code == 200, answer.text
     assert read(http.get("/api/v1/table/partition/t?partition=0")).equals(other)
+
+
+def test_a_partition_written_by_somebody_else_meanwhile_is_not_lost(
+    http: TestClient, service: Service, table: str
+) -> None:
+    part = "/api/v1/table/partition/t?partition=0"
+    describe = service.describe
+    seen: list[str] = []
+
+    def late(path: str, **rest: Any) -> Any:
+        node = describe(path, **rest)
+        if path == "t" and not seen:
+            seen.append(path)
+            assert http.put(part, content=as_file(TABLE.slice(1))).status_code == 200
+        return node
+
+    service.describe = late  # type: ignore[method-assign]
+    answer = http.put(part, content=as_file(TABLE.slice(2)))
+    assert (answer.status_code, answer.json()["kind"]) == (409, "revision-conflict")
+    assert read(http.get(table)).equals(TABLE.slice(1))
 
 
 def test_an_index_of_pandas_comes_back(http: TestClient) -> None:

@@ -144,6 +144,9 @@ def _replaced(call: Call, number: int | None) -> Reply:
         node = call.service.describe(call.path)
         with uploaded_table(call, _declared(node)) as reader:
             update = call.service.changes.replace_table(node, reader, number)
+        if number is not None:
+            # The other partitions are named again by this change: nobody else's may be lost.
+            update = msgspec.structs.replace(update, expected_revision=node.revision)
         call.commit(update, trusted=True)
     return document(call, None)
 
