@@ -15,7 +15,7 @@ from lakeservice.storage.columns import to_arrow
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from h5py import h5i, h5r
+    from h5py import h5i
     from numpy.typing import NDArray
 
     from ingest.formats.hdf5_dataset import Dataset
@@ -76,16 +76,14 @@ def _loose(values: NDArray[Any], holder: h5i.ObjectID) -> pa.Array:
     sequence = h5t.check_vlen_dtype(dtype)
     if sequence is not None:
         return _sequences(values, np.dtype(sequence), holder)
-    return pa.array([_target(one, holder) for one in values], pa.string())
-
-
-def _target(reference: h5r.Reference | int, holder: h5i.ObjectID) -> str | None:
-    return target_of(reference, holder) if reference else None
+    return pa.array([target_of(one, holder) if one else None for one in values], pa.string())
 
 
 def _sequences(values: NDArray[Any], item: np.dtype[Any], holder: h5i.ObjectID) -> pa.Array:
     lists = [np.asarray(one, item).reshape(-1) for one in values]
     offsets = np.zeros(len(lists) + 1, np.int64)
     np.cumsum([len(one) for one in lists], out=offsets[1:])
-    items = np.concatenate(lists) if lists else np.empty(0, item)
+    items = np.empty(int(offsets[-1]), item)  # keeps what h5py notes in the dtype of objects
+    if lists:
+        np.concatenate(lists, out=items)
     return pa.LargeListArray.from_arrays(pa.array(offsets), arrow_of(items, holder))

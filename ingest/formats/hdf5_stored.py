@@ -30,10 +30,10 @@ def place_stored(files: OpenFiles, dataset: Dataset) -> Placement:
     BrokenError
         They cannot be read at all.
     """
+    if dataset.count == 0:
+        return _nothing(dataset)
     if not dataset.element.direct:
         raise ScatteredError("its elements have to be converted one by one")
-    if dataset.extent is None or dataset.count == 0:
-        return _nothing(dataset)
     layout = dataset.creation.get_layout()
     if layout == h5d.COMPACT:
         return _compact(dataset)

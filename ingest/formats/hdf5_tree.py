@@ -28,6 +28,7 @@ MOST_REPEATED = 10_000
 """Nodes that are listed below a group's second and further names."""
 MOST_VALUES = 20_000
 """Values of one file that are searchable."""
+_WIRING = frozenset({"DIMENSION_LIST", "REFERENCE_LIST"})  # how dimension scales are attached
 
 
 @dataclasses.dataclass
@@ -206,7 +207,8 @@ class Tree:
         if description.has_value:
             self._keep(frame.values, name, description.value)
         for attribute, value in attributes.items():
-            self._keep(frame.values, f"{name}@{attribute}", value)
+            if attribute not in _WIRING:
+                self._keep(frame.values, f"{name}@{attribute}", value)
 
     def _attributes(self, holder: h5i.ObjectID, path: str) -> dict[str, Any]:
         names: list[bytes] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ Form = Literal["plain", "text", "reference", "ragged", "record", "unknown"]
 LONGEST_ENUM = 256
 """Members of an enumeration that are listed in the metadata."""
 _ORDERS = {h5t.ORDER_LE: "<", h5t.ORDER_BE: ">"}
+_MOST_KNOWN = 1024
 _INTEGER_SIZES = (1, 2, 4, 8)
 _BITFIELDS = {
     h5t.STD_B8LE: "u1",
@@ -64,17 +64,21 @@ class Element:
         return np.dtype((self.stored, self.inner)) if self.inner else self.stored
 
 
+_KNOWN: dict[bytes, Element] = {}
+
+
 def element_of(type_id: h5t.TypeID) -> Element:
     """Describe an element type; equal types are described once."""
     try:
-        return _of_encoded(type_id.encode())
+        encoded = type_id.encode()
     except (RuntimeError, ValueError, TypeError, OSError):
         return _element(type_id)
-
-
-@lru_cache(maxsize=1024)
-def _of_encoded(encoded: bytes) -> Element:
-    return _element(h5t.decode(encoded))
+    known = _KNOWN.get(encoded)
+    if known is None:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        known = _KNOWN[encoded] = _element(type_id)
+    return known
 
 
 def _element(type_id: h5t.TypeID) -> Element:
@@ -183,7 +187,7 @@ def _array(type_id: h5t.TypeArrayID) -> Element:
 
 def _vlen(type_id: h5t.TypeVlenID) -> Element:
     base = _element(type_id.get_super())
-    if base.form != "plain" or base.inner:
+    if base.form not in ("plain", "text", "reference") or base.inner:
         return _unknown(type_id, f"variable-length sequences of {base.form} elements")
     return Element("ragged", type_id.dtype)
 

@@ -76,7 +76,7 @@ def row_blocks(
     """Yield a dataset in blocks of rows, in whole chunks where there are any."""
     layout = dataset.get_create_plist()
     load_filters(layout)
-    if not shape:
+    if math.prod(shape) == 0 or not shape:
         yield read_elements(dataset, element, shape).astype(element.dtype, copy=False)
         return
     row_bytes = max(1, element.itemsize * math.prod(shape[1:]))
@@ -164,6 +164,10 @@ def loose_value(value: Any, holder: h5i.ObjectID) -> Any:
         return text_of(value)
     if isinstance(value, h5r.Reference):
         return target_of(value, holder)
+    if isinstance(value, np.ndarray) and value.dtype.hasobject:
+        if value.size > LONGEST_LIST:
+            raise TooLong
+        return [loose_value(one, holder) for one in value.flat]
     if isinstance(value, np.void) and value.dtype.names is not None:
         return {name: loose_value(value[name], holder) for name in value.dtype.names}
     return json_value(value)

@@ -156,7 +156,8 @@ def name_axes(group: Group) -> None:
         structure = group.array(name)
         if structure is not None:
             labels = _names(item.metadata.get("DIMENSION_LABELS"))
-            item.structure = _with_dims(structure, labels)
+            scales = _scales(item.metadata.get("DIMENSION_LIST"))
+            item.structure = _with_dims(structure, labels or scales)
     signal = signal_of(group)
     names = axes_of(group, signal) if signal is not None else None
     if signal is None or names is None:
@@ -171,6 +172,14 @@ def name_axes(group: Group) -> None:
         indices = group.attributes.get(f"{name}_indices", default)
         if indices is not None:
             _name(group, name, _picked(names, indices))
+
+
+def _scales(said: Any) -> list[str | None] | None:
+    """Return the name of the first dimension scale of each axis, as NetCDF-4 files have them."""
+    if not isinstance(said, list):
+        return None
+    firsts = [one[0] if isinstance(one, list) and one else one for one in said]
+    return [one.rpartition("/")[2] if isinstance(one, str) else None for one in firsts]
 
 
 def _shape(group: Group, name: str) -> tuple[int, ...] | None:

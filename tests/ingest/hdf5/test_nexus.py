@@ -176,3 +176,21 @@ def test_a_dataset_called_definition_that_is_no_text(tmp_path: Path, describe: D
         file["b/definition"] = np.arange(4)
         file["c/definition/x"] = 1
     assert describe(path).found.specs == ()
+
+
+def test_dimension_scales_name_axes(tmp_path: Path, describe: Describe) -> None:
+    path = tmp_path / "a.nc"
+    with h5py.File(path, "w") as file:
+        for name, length in {"time": 2, "height": 3}.items():
+            file[name] = np.zeros(length)
+            file[name].make_scale(name)
+        file["t"] = np.zeros((2, 3))
+        file["t"].dims[0].attach_scale(file["time"])
+        file["t"].dims[1].attach_scale(file["height"])
+        file["half"] = np.zeros((2, 3))
+        file["half"].dims[1].attach_scale(file["height"])
+    described = describe(path)
+    assert described.array("t").dims == ("time", "height")
+    assert described.array("half").dims == ("dim_0", "height")
+    assert described.items["t"].metadata["DIMENSION_LIST"] == [["/time"], ["/height"]]
+    assert not any("LIST" in key for key in described.metadata)

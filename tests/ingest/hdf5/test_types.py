@@ -152,6 +152,37 @@ def test_sequences_become_lists(tmp_path: Path, describe: Describe) -> None:
     assert "lie on 2 axes" in (described.items["grid"].problem or "")
 
 
+def test_sequences_of_texts_and_references_become_lists(tmp_path: Path, describe: Describe) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["there"] = 1
+        names = file.create_dataset("names", (2,), h5py.vlen_dtype(h5py.string_dtype()))
+        names[0] = np.array(["a", "bcd"], object)
+        targets = file.create_dataset("targets", (2,), h5py.vlen_dtype(h5py.ref_dtype))
+        targets[1] = np.array([file["there"].ref], h5py.ref_dtype)
+    described = describe(path)
+    assert described.rows("names")["names"].to_pylist() == [["a", "bcd"], []]
+    assert described.rows("targets")["targets"].to_pylist() == [[], ["/there"]]
+
+
+@pytest.mark.parametrize("kind", ["text", "nullterm", "number", "vlen"])
+def test_arrays_without_elements(kind: str, tmp_path: Path, describe: Describe) -> None:
+    path = tmp_path / "a.h5"
+    kinds = {
+        "text": h5py.string_dtype(),
+        "nullterm": h5py.string_dtype(length=6),
+        "number": np.dtype(">f4"),
+        "vlen": h5py.vlen_dtype("i4"),
+    }
+    with h5py.File(path, "w") as file:
+        file.create_dataset("a", (0, 4) if kind != "vlen" else (0,), kinds[kind])
+    described = describe(path)
+    if kind == "vlen":
+        assert described.rows("a").num_rows == 0
+    else:
+        assert described.read("a").shape == (0, 4)
+
+
 def test_records_with_texts_become_rows(tmp_path: Path, describe: Describe) -> None:
     path = tmp_path / "a.h5"
     kind = np.dtype(

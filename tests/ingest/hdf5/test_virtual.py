@@ -308,3 +308,21 @@ def test_a_thousand_mappings_to_one_source(tmp_path: Path, describe: Describe) -
     np.testing.assert_array_equal(
         described.read("reversed"), np.arange(count * 4).reshape(count, 4)[::-1]
     )
+
+
+@pytest.mark.parametrize("index", [np.s_[2:8], np.s_[1:7]])
+def test_a_folder_that_was_moved_with_its_absolute_names(
+    index: slice, tmp_path: Path, describe: Describe
+) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    with h5py.File(before / "s.h5", "w") as file:
+        file.create_dataset("d", data=FRAMES, **{**GZIP, "chunks": (2, 10, 8)})
+    with h5py.File(before / "v.h5", "w") as file:
+        layout = h5py.VirtualLayout((6, 10, 8), "u2")
+        layout[:] = h5py.VirtualSource(before / "s.h5", "d", FRAMES.shape, "u2")[index]
+        file.create_virtual_dataset("data", layout)
+    before.rename(after)
+    (tmp_path / "link.h5").symlink_to(after / "v.h5")
+    for path in (after / "v.h5", tmp_path / "link.h5"):
+        np.testing.assert_array_equal(describe(path).read("data"), FRAMES[index])
