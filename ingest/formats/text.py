@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pyarrow import csv
 
-from ingest.formats.text_dialect import Dialect, dialect_of, is_all_comments
+from ingest.formats.text_dialect import COMMENTS, Dialect, dialect_of, is_all_comments
 from ingest.found import Found, Item
 from ingest.source import unreadable
 from schemas.structures import TableStructure
@@ -22,8 +22,7 @@ _HEADER_BYTES = 1 << 20
 _BLOCK_BYTES = 8 << 20
 _LONGEST_LINE = 64 << 20
 _COMMENT = re.compile(rb"(?m)^[ \t]*(?:#|%|!|//).*$")
-_OUTER_BLANKS = re.compile(rb"(?m)^[ \t]+|[ \t\r]+$")
-_BLANKS = re.compile(rb"[ \t]+")
+_MARKS = tuple(mark.encode() for mark in COMMENTS)
 _NO_VALUE = ["", "NA", "N/A", "null", "NULL", "None"]
 
 
@@ -86,7 +85,7 @@ def _batches(source: Source, dialect: Dialect, schema: pa.Schema) -> pa.RecordBa
 
 def _tables(source: Source, dialect: Dialect, schema: pa.Schema | None) -> Iterator[pa.Table]:
     parse = csv.ParseOptions(
-        delimiter=dialect.separator or "\t", quote_char='"' if dialect.separator else False
+        delimiter=dialect.separator or " ", quote_char='"' if dialect.separator else False
     )
     read = csv.ReadOptions(column_names=list(dialect.names), block_size=2 * _BLOCK_BYTES)
     convert = csv.ConvertOptions(
@@ -127,11 +126,23 @@ def _blocks(source: Source, dialect: Dialect) -> Iterator[bytes]:
             while skip and block:
                 _, _, block = block.partition(b"\n")
                 skip -= 1
-            block = _OUTER_BLANKS.sub(b"", _COMMENT.sub(b"", block))
-            if dialect.separator is None:
-                block = _BLANKS.sub(b"\t", block)
+            block = _cleaned(block, in_columns=dialect.separator is None)
             if block.strip():
                 yield block
+
+
+def _cleaned(block: bytes, *, in_columns: bool) -> bytes:
+    """Drop comments and outer blanks; of a table in columns, make each run of blanks one."""
+    if any(mark in block for mark in _MARKS):
+        block = _COMMENT.sub(b"", block)
+    if in_columns:
+        block = block.replace(b"\t", b" ")
+        while b"  " in block:
+            block = block.replace(b"  ", b" ")
+    for outer in (b"\n ", b" \n"):
+        while outer in block:
+            block = block.replace(outer, b"\n")
+    return block.strip(b" ")
 
 
 def _last(kept: bytes, newline: bytes, unit: int) -> int:
