@@ -78,6 +78,12 @@ class Engine:
                 cls._far = cls(FAR_THREADS)
             return cls._far
 
+    @classmethod
+    def forget_shared(cls) -> None:
+        """Make new engines when next asked for: after a fork, the threads of the old are gone."""
+        cls._guard = threading.Lock()
+        cls._shared = cls._far = None
+
     def run(self, tasks: Iterable[Callable[[], object]]) -> None:
         """Run all tasks and return; the calling thread works too.
 
@@ -132,6 +138,9 @@ class Engine:
     def close(self) -> None:
         """End the threads when their tasks are done."""
         self._pool.shutdown()
+
+
+os.register_at_fork(after_in_child=Engine.forget_shared)
 
 
 def _chain(

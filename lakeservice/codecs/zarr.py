@@ -109,7 +109,7 @@ class Crc32cStep(Step):
 def _crc32c(payload: Buffer) -> int:
     import google_crc32c  # not needed to start; few arrays carry checksums
 
-    return int(google_crc32c.value(bytes(payload)))
+    return int(google_crc32c.value(np.ascontiguousarray(flat(payload))))
 
 
 STEPS: dict[str, Factory] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -107,7 +108,13 @@ class StoredArray:
         CorruptError
             ``corrupt-chunk``, ``asset-missing``, ``asset-changed``.
         """
-        return [self._fetch(place) for place in ranges]
+        found: list[Buffer | None] = [None] * len(ranges)
+
+        def put(number: int, place: ByteRange | None) -> None:
+            found[number] = self._fetch(place)
+
+        self._engine.run(partial(put, *each) for each in enumerate(ranges))
+        return found
 
     def _fetch(self, place: ByteRange | None) -> Buffer | None:
         if place is None:
