@@ -27,6 +27,8 @@ _PATIENT_LOSSES = 3
 """Races lost to other writers before a committer begins to wait between its attempts."""
 _GIVE_UP_S = 30.0
 """How long a committer tries to get in between other writers."""
+_APPLY_LINES = 10_000
+"""Lines of the log that are applied at once when many commits have to be caught up with."""
 _INTERRUPTED = (
     "the commit was interrupted, so it is not known whether it was made; "
     "repeat the request with the same idempotency key"
@@ -110,16 +112,29 @@ class Committer:
             fingerprint = fingerprint_of(cleaned, principal)
         pending = _Pending(Request(key=key, fingerprint=fingerprint, principal=principal), cleaned)
         if not self._enqueue(pending):
-            pending.woken.wait()
+            self._wait(pending)
         if pending.leads:
             self._lead()
         return pending.result()
 
     def follow(self) -> int:
         """Apply what others have committed; return the version. One look-up if there is nothing."""
+        version = self._state.version
+        # Outside the lock, so that readers of a distant store do not queue for their look-ups.
+        first = self._log.read(version + 1)
+        if first is None:
+            return version
         with self._applying:
-            for commit in self._log.follow(self._state.version):
-                self._state.apply([commit])
+            news = [first] if self._state.version == version else []
+            lines = len(first.applied)
+            for commit in self._log.follow(max(self._state.version, version + len(news))):
+                if lines > _APPLY_LINES:
+                    self._state.apply(news)
+                    news, lines = [], 0
+                news.append(commit)
+                lines += len(commit.applied)
+            if news:
+                self._state.apply(news)
             return self._state.version
 
     def close(self) -> None:
@@ -138,6 +153,18 @@ class Committer:
                 return False
             self._leading = pending.leads = True
             return True
+
+    def _wait(self, pending: _Pending) -> None:
+        """Wait for an answer or for the lead; when interrupted, leave nobody waiting for us."""
+        try:
+            pending.woken.wait()
+        except BaseException:
+            with self._mutex:
+                if pending in self._queue and not pending.leads:
+                    self._queue.remove(pending)
+            if pending.leads and not pending.answered:
+                self._lead()
+            raise
 
     def _lead(self) -> None:
         """Commit one batch, then hand the lead to whoever has queued meanwhile."""

@@ -14,6 +14,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
 
+from lakeservice.storage.disk import (
+    ABSENT,
+    GuardedFile,
+    opened,
+    read_range,
+    store_errors,
+    sync_file,
+    sync_folder,
+    write_all,
+)
 from lakeservice.storage.layout import TEMPORARY
 from schemas.errors import ErrorKind, LakeError, UnavailableError
 
@@ -21,13 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _SYNC_THREADS = 16
 _MAX_ANCHORED = 10_000
-_MAX_BUFFERS = 512
-"""Most buffers in one writev; Linux allows 1024."""
 
 
 class LocalStore:
@@ -42,29 +48,29 @@ class LocalStore:
     def get(self, name: str) -> bytes | None:
         """Return a whole object, or None."""
         try:
-            with _errors(_ABSENT), open(self._path(name), "rb", buffering=0) as file:
+            with store_errors(ABSENT), open(self._path(name), "rb", buffering=0) as file:
                 return file.readall()
-        except _ABSENT:
+        except ABSENT:
             return None
 
     def get_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[Any] | None:
         """Return ranges of an object, short where it ends early, or None."""
         try:
-            with _errors(_ABSENT), _opened(self._path(name), os.O_RDONLY) as file:
-                return [_read(file, offset, length) for offset, length in ranges]
-        except _ABSENT:
+            with store_errors(ABSENT), opened(self._path(name), os.O_RDONLY) as file:
+                return [read_range(file, offset, length) for offset, length in ranges]
+        except ABSENT:
             return None
 
     def put(self, name: str, payload: Sequence[Any], *, durable: bool) -> None:
         """Write or replace an object."""
-        with _errors(), self._written(payload, durable=durable) as temporary:
+        with store_errors(), self._written(payload, durable=durable) as temporary:
             folder = self.named(os.replace, temporary, name)
             if durable:
                 self.sync_upwards(folder)
 
     def put_if_absent(self, name: str, payload: bytes) -> bool:
         """Write an object unless there is one; tell whether it was written."""
-        with _errors(), self._written([payload], durable=True) as temporary:
+        with store_errors(), self._written([payload], durable=True) as temporary:
             try:
                 folder = self.named(os.link, temporary, name)
             except FileExistsError:
@@ -83,21 +89,21 @@ class LocalStore:
     def sync(self, prefix: str) -> None:
         """Make durable what lies below a prefix."""
         top = self._path(prefix)
-        with _errors():
+        with store_errors():
             if not os.path.isdir(top):
-                _sync_file(top)
+                sync_file(top)
                 self.sync_upwards(os.path.dirname(top))
                 return
             # Together they take a tenth of the time: the file system's journal joins them.
             with ThreadPoolExecutor(_SYNC_THREADS) as threads:
                 for folder, _, files in os.walk(top):
-                    deque(threads.map(_sync_file, [f"{folder}/{name}" for name in files]), maxlen=0)
-                    _sync_folder(folder)
+                    deque(threads.map(sync_file, [f"{folder}/{name}" for name in files]), maxlen=0)
+                    sync_folder(folder)
             self.sync_upwards(top)
 
     def list(self, prefix: str, after: str | None) -> Iterator[tuple[str, int]]:
         """Yield names and sizes below a folder, sorted by name."""
-        with _errors():
+        with store_errors():
             yield from self._walk(prefix, after)
 
     def size(self, name: str) -> int | None:
@@ -113,10 +119,10 @@ class LocalStore:
     def delete(self, names: Iterable[str]) -> None:
         """Delete what is there of these objects."""
         folders = set()
-        with _errors():
+        with store_errors():
             for name in names:
                 path = self._path(name)
-                with suppress(*_ABSENT):
+                with suppress(*ABSENT):
                     os.unlink(path)
                     folders.add(os.path.dirname(path))
             for folder in sorted(folders, key=len, reverse=True):
@@ -125,14 +131,14 @@ class LocalStore:
     def open_input(self, name: str) -> Any:
         """Open an object for random access, or None."""
         try:
-            with _errors(_ABSENT):
+            with store_errors(ABSENT):
                 return pa.OSFile(self._path(name), "rb")
-        except _ABSENT:
+        except ABSENT:
             return None
 
     def open_output(self, name: str) -> LocalOutput:
         """Begin an object that is written bit by bit."""
-        with _errors():
+        with store_errors():
             return LocalOutput(self, name)
 
     def _path(self, name: str) -> str:
@@ -140,9 +146,9 @@ class LocalStore:
 
     def _stat(self, name: str) -> os.stat_result | None:
         try:
-            with _errors(_ABSENT):
+            with store_errors(ABSENT):
                 found = os.stat(self._path(name))
-        except _ABSENT:
+        except ABSENT:
             return None
         return found if stat.S_ISREG(found.st_mode) else None
 
@@ -156,7 +162,7 @@ class LocalStore:
         file = self.create(temporary)
         try:
             try:
-                _write(file, payload)
+                write_all(file, payload)
                 if durable:
                     os.fsync(file)
             finally:
@@ -200,7 +206,7 @@ class LocalStore:
             with suppress(FileExistsError):
                 os.mkdir(path)
             if not path.startswith(f"{self._base}/"):
-                _sync_folder(os.path.dirname(path))
+                sync_folder(os.path.dirname(path))
 
     def sync_upwards(self, folder: str) -> None:
         """Make durable what a folder holds, and that it is there itself.
@@ -208,11 +214,11 @@ class LocalStore:
         A folder that exists may have been made by somebody who has not come to
         syncing it yet, so each process does so once.
         """
-        _sync_folder(folder)
+        sync_folder(folder)
         path = folder
         while path not in self._anchored and path != self._base:
             path = os.path.dirname(path)
-            _sync_folder(path)
+            sync_folder(path)
         if len(self._anchored) > _MAX_ANCHORED:
             self._anchored.clear()
         self._anchored.add(folder)
@@ -234,7 +240,7 @@ class LocalStore:
                     (f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name, entry)
                     for entry in found
                 ]
-        except _ABSENT:
+        except ABSENT:
             return
         # A folder sorts by its name and the slash, as the full names below it do.
         entries.sort(key=lambda pair: pair[0])
@@ -255,12 +261,12 @@ class LocalOutput:
         self._store = store
         self._name = name
         self._temporary = store.temporary()
-        self.file: BinaryIO = io.BufferedWriter(_GuardedFile(store.create(self._temporary), "wb"))
+        self.file: BinaryIO = io.BufferedWriter(GuardedFile(store.create(self._temporary), "wb"))
 
     def keep(self) -> None:
         """Give the finished object its name."""
         try:
-            with _errors():
+            with store_errors():
                 self.file.flush()
                 os.fsync(self.file.fileno())
                 self.file.close()
@@ -275,80 +281,3 @@ class LocalOutput:
             self.file.close()
         with suppress(OSError):
             os.unlink(self._temporary)
-
-
-class _GuardedFile(io.FileIO):
-    """A file whose failed writes are our errors, whoever calls it."""
-
-    def write(self, buffer: Any, /) -> int:
-        with _errors():
-            return super().write(buffer)
-
-
-@contextmanager
-def _errors(expected: tuple[type[OSError], ...] = ()) -> Iterator[None]:
-    """Turn what the operating system refuses into `UnavailableError`, but for what is expected."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, (*expected, LakeError)):
-            raise
-        if error.errno in _FULL:
-            raise UnavailableError(
-                ErrorKind.STORE_FULL,
-                "the lake's disk is full; nothing was written. Make room and try again",
-            ) from error
-        reason = os.strerror(error.errno) if error.errno else "input/output error"
-        raise UnavailableError(
-            ErrorKind.STORE_UNAVAILABLE, f"the lake's disk refuses: {reason.lower()}"
-        ) from error
-
-
-@contextmanager
-def _opened(path: str, flags: int) -> Iterator[int]:
-    file = os.open(path, flags | os.O_CLOEXEC)
-    try:
-        yield file
-    finally:
-        os.close(file)
-
-
-def _read(file: int, offset: int, length: int) -> Any:
-    """Read a range, in pieces where it is longer than one system call gives; short at the end."""
-    payload = os.pread(file, length, offset)
-    if len(payload) in (0, length):
-        return payload
-    whole = bytearray(payload)
-    while len(whole) < length:
-        more = os.pread(file, length - len(whole), offset + len(whole))
-        if not more:
-            break
-        whole += more
-    return whole
-
-
-def _write(file: int, payload: Sequence[Any]) -> None:
-    views = [view for view in (memoryview(buffer).cast("B") for buffer in payload) if len(view)]
-    first = 0
-    while first < len(views):
-        written = os.writev(file, views[first : first + _MAX_BUFFERS])
-        while first < len(views) and written >= len(views[first]):
-            written -= len(views[first])
-            first += 1
-        if written:
-            views[first] = views[first][written:]
-
-
-def _sync_file(path: str) -> None:
-    with suppress(FileNotFoundError), _opened(path, os.O_RDONLY) as file:
-        os.fsync(file)
-
-
-def _sync_folder(path: str) -> None:
-    with _opened(path, os.O_RDONLY | os.O_DIRECTORY) as folder:
-        try:
-            os.fsync(folder)
-        except OSError as error:
-            # Some network file systems have nothing to sync for a folder.
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-                raise

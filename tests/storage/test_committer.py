@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import signal
 import threading
 import time
 from functools import partial
@@ -603,6 +604,41 @@ def test_a_closed_committer_refuses_and_finishes_what_it_has() -> None:
     with pytest.raises(UnavailableError, match="shutting down") as caught:
         bench.commit(create("b"))
     assert caught.value.kind is ErrorKind.BUSY
+
+
+class Interrupted(BaseException):
+    """What a signal handler raises."""
+
+
+def test_an_interrupted_waiter_leaves_nobody_waiting() -> None:
+    bench = Bench(Lake.create("memory://"), window_s=0.2)
+    leader = threading.Thread(target=lambda: bench.commit(create("a")))
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        leader.start()
+        while not bench.committer._leading:
+            time.sleep(0.001)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(Interrupted):
+            bench.commit(create("b"))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    leader.join()
+    bench.commit(create("c"))
+    assert bench.paths() == ["a", "c"]
+
+
+def test_catching_up_takes_many_commits_at_once(bench: Bench) -> None:
+    for number in range(5):
+        bench.commit(*[create(f"n{number}-{k}") for k in range(4000)])
+    other = Bench(bench.lake)
+    assert other.committer.follow() == 5
+    assert by_path(other.state) == by_path(bench.state)
 
 
 def test_a_damaged_log_stops_writers_and_is_not_written_over(tmp_path: Any) -> None:
