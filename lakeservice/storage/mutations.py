@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from lakeservice.storage.layout import data_prefix, is_id
+from lakeservice.storage.layout import ROOT_ID, data_prefix, is_id
 from schemas.chunks import ArrayStorage, Indexed, Part, TableStorage, ZarrParts
 from schemas.commit import Create, Mutation
 from schemas.errors import ErrorKind, InvalidRequestError
@@ -141,7 +141,7 @@ def _clean(mutation: Mutation) -> Mutation:
     replace = msgspec.structs.replace
     if isinstance(mutation, Create):
         node = mutation.node
-        if not is_id(node.id):
+        if not is_id(node.id) or node.id == ROOT_ID:
             raise InvalidRequestError(
                 ErrorKind.BAD_REQUEST,
                 f"{node.id!r} is no id of a node: up to 64 letters, digits, '-' and '_'",

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from array import array
 from pathlib import Path
@@ -15,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lakeservice.storage.objects import Buffer, Objects
 from schemas.errors import (
@@ -133,6 +136,33 @@ def test_a_listing_is_sorted_by_full_name(objects: Objects) -> None:
         sorted(names).index("data/a/0") + 1 : -1
     ]
     assert list(objects.list("nothing")) == []
+
+
+segments = st.text("ab.-~é", min_size=1, max_size=3).filter(lambda text: text not in (".", ".."))
+names = st.lists(segments, min_size=1, max_size=3).map("/".join)
+
+
+@given(written=st.sets(names, max_size=12), deleted=st.sets(names), prefix=names, after=names)
+@settings(max_examples=40, deadline=None)
+def test_listings_are_those_of_a_sorted_set_of_names(
+    written: set[str], deleted: set[str], prefix: str, after: str
+) -> None:
+    written = {
+        name for name in written if not any(other.startswith(f"{name}/") for other in written)
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for objects in (Objects.open(folder), Objects.open("memory://")):
+            for name in written:
+                objects.put(name, name.encode(), durable=False)
+            objects.delete(deleted)
+            left = sorted(written - deleted)
+            listed = [(name, size) for name, size in objects.list("") if name[:4] != "tmp/"]
+            assert listed == [(name, len(name.encode())) for name in left]
+            below = [name for name in left if name.startswith(f"{prefix}/")]
+            assert [name for name, _ in objects.list(prefix)] == below
+            assert [name for name, _ in objects.list(prefix, after=after)] == [
+                name for name in below if name > after
+            ]
 
 
 def test_deleting_what_is_not_there_is_no_error(objects: Objects) -> None:
