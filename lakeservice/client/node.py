@@ -174,14 +174,15 @@ class LakeNode:
         return self
 
     def delete(self, *, recursive: bool = False) -> None:
-        """Remove this node from the lake.
+        """Remove this node from the lake; another one that took its path since stays.
 
         Parameters
         ----------
         recursive
             Also all that is below it; otherwise a container must be empty.
         """
-        self._remote.commit([Delete(path=self._path, recursive=recursive)])
+        known = None if self._known is None else self._known.node.id
+        self._remote.commit([Delete(path=self._path, id=known, recursive=recursive)])
         self._known = None
 
     def _facts(self) -> list[tuple[str, str]]:

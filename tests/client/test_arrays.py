@@ -267,3 +267,20 @@ def test_an_array_looks_like_what_it_is(stack: Array) -> None:
     html = stack._repr_html_()
     assert "arrays/stack" in html
     assert "exposure_s" in html
+
+
+def test_a_large_write_to_a_taken_path_is_refused_with_the_reason(home: Container) -> None:
+    home.create_container("a")
+    with pytest.raises(ConflictError, match="there is a node") as caught:
+        home.write_array("a", np.zeros((200, 1000, 100)))
+    assert caught.value.kind is ErrorKind.PATH_TAKEN
+
+
+def test_a_stale_node_does_not_delete_the_one_that_replaced_it(home: Container) -> None:
+    old = home.write_array("a", np.zeros(3))
+    assert old.id
+    home["a"].delete()
+    home.write_array("a", np.ones(3))
+    with pytest.raises((ConflictError, NotFoundError)):
+        old.delete()
+    assert home["a"].read().sum() == 3

@@ -183,3 +183,17 @@ def test_nested_data_comes_back_with_its_type(home: Container, nested: list[Any]
 def test_fields_of_records_are_read_alone(home: Container) -> None:
     node = home.write_awkward("a", [{"x": 1, "y": [1.0, 2.0]}, {"x": 2, "y": []}])
     assert node.read(["y"]).to_list() == [{"y": [1.0, 2.0]}, {"y": []}]
+
+
+def test_a_column_below_a_table_is_an_array_that_the_server_decodes(
+    monitor: Table, lake: Lake
+) -> None:
+    column = lake["tables/monitor/time_s"]
+    assert column.nbytes > 2 << 20
+    for _ in range(2):
+        assert np.array_equal(column[...], MONITOR["time_s"])
+        assert column.last_delivery == "decoded"
+    assert np.array_equal(column[5:100:7], np.asarray(MONITOR["time_s"])[5:100:7])
+    with pytest.raises(InvalidRequestError) as caught:
+        column.read(delivery="encoded")
+    assert caught.value.kind is ErrorKind.WRONG_FAMILY
