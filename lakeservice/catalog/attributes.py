@@ -128,8 +128,11 @@ class AttributeRows:
                 raise _DottedKeyError
             if seen is not None:
                 if attribute in seen:
+                    # Not the value of this key, but what it says can still be read.
                     if type(value) is dict and levels > 1:
                         self._add_object(value, child, levels - 1)
+                    else:
+                        self._add_words(value)
                     continue
                 seen.add(attribute)
             cls = type(value)
@@ -170,8 +173,11 @@ class AttributeRows:
             elif value is None:
                 self._add_number(attribute | ELEMENT | NULL, 0)
             else:
-                for text in texts_in(value):
-                    self._words |= self._words_of(text)
+                self._add_words(value)
+
+    def _add_words(self, value: Any) -> None:
+        for text in texts_in(value):
+            self._words |= self._words_of(text)
 
     def _add_own(self, key: int, texts: Sequence[str] | set[str]) -> None:
         self._text_attributes.extend([key << KIND_BITS | TEXT] * len(texts))

@@ -269,6 +269,10 @@ class Catalog:
             write_snapshot(self._lake, version, snapshot_batches(self._index, reading), answered)
             return version
 
+    def settle(self) -> None:
+        """Write and merge now what would be done in the background, and wait for it."""
+        self._index.settle()
+
     def close(self) -> None:
         """Stop what goes on in the background, and leave the index for the next start."""
         with self._past_mutex:

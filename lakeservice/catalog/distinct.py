@@ -25,7 +25,7 @@ MAX_VALUES = 100_000
 
 _COLUMNS = {
     NUMBERS: "attribute & 15 AS kind, number, rest, '' AS text, record",
-    TEXTS: "attribute & 15 AS kind, 0.0 AS number, 0.0 AS rest, text, record",
+    TEXTS: "attribute & 15 AS kind, 0::DOUBLE AS number, 0::DOUBLE AS rest, text, record",
 }
 _COUNT = (
     "SELECT kind, number, rest, text, min(node), count(*) "

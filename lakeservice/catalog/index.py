@@ -86,7 +86,10 @@ class Index:
         self._writer = BatchWriter(database, self._runs, self._keys, self._places, self._requests)
         self._kept_nodes = self._places.count
         self._kept_version = self.version
-        self._keeper = Keeper(self._tidy) if background else None
+        self._tidying = threading.Lock()
+        """Held by whoever merges; taken before the others."""
+        self._stop = threading.Event()
+        self._keeper = Keeper(self._tidy_all) if background else None
 
     def apply(self, commits: Sequence[Commit]) -> None:
         """Take over consecutive commits.
@@ -259,8 +262,13 @@ class Index:
                 ) from error
             self._take_over(batch, written)
 
+    def settle(self) -> None:
+        """Write and merge until there is nothing left to tidy up."""
+        self._tidy_all(quiet=True)
+
     def close(self) -> None:
         """Stop what goes on in the background, write what is in memory, and close the file."""
+        self._stop.set()
         if self._keeper is not None:
             self._keeper.close()
         try:
@@ -399,10 +407,14 @@ class Index:
         self._requests.settle(self._requests.sort(), self.version)
         return Keys(keys)
 
+    def _tidy_all(self, quiet: bool) -> None:
+        """Do what can wait, piece by piece, until it is done or the catalog is being closed."""
+        with self._tidying:
+            while not self._stop.is_set() and self._tidy(quiet):
+                pass
+
     def _tidy(self, quiet: bool) -> bool:
         """Do one piece of work that can wait; tell whether there may be more."""
-        if self._keeper is None:
-            return False
         if len(self._changes) >= _FLUSH_NODES or (quiet and self._changes):
             self.flush()
         self._runs.leases.clear()
@@ -411,7 +423,7 @@ class Index:
             with self._mutex:
                 stale = self._places.stale_records()
             try:
-                merged = self._runs.merge(chosen, stale, self._keeper.stop)
+                merged = self._runs.merge(chosen, stale, self._stop)
             except Stopped:
                 return False
             with self._writing, self._mutex:

@@ -11,33 +11,33 @@ if TYPE_CHECKING:
 
 _IDLE_S = 1.0
 """With nothing to do for so long, work that only tidies up is done as well."""
+_PAUSE_S = 0.05
 
 logger = logging.getLogger(__name__)
 
 
 class Keeper:
-    """Calls its work in the background after each notice, and once more when all is quiet.
+    """Calls its work in the background after notices, and once more when all is quiet.
 
     Parameters
     ----------
     work
-        Called with whether all is quiet; returns whether there is more to do at once.
+        Called with whether all is quiet; comes back soon after `close` was called.
     """
 
-    def __init__(self, work: Callable[[bool], bool]) -> None:
+    def __init__(self, work: Callable[[bool], None]) -> None:
         self._work = work
         self._notice = threading.Event()
         self._mutex = threading.Lock()
         self._thread: threading.Thread | None = None
-        self.stop = threading.Event()
-        """Set when the work has to end."""
+        self._stop = threading.Event()
 
     def notify(self) -> None:
         """Say that there may be something to do; the thread begins with the first notice."""
         self._notice.set()
         if self._thread is None:
             with self._mutex:
-                if self._thread is None and not self.stop.is_set():
+                if self._thread is None and not self._stop.is_set():
                     self._thread = threading.Thread(
                         target=self._run, name="catalog-keeper", daemon=True
                     )
@@ -45,7 +45,7 @@ class Keeper:
 
     def close(self) -> None:
         """End the work and the thread."""
-        self.stop.set()
+        self._stop.set()
         self._notice.set()
         with self._mutex:
             thread = self._thread
@@ -54,13 +54,17 @@ class Keeper:
 
     def _run(self) -> None:
         quiet = True
-        while not self.stop.is_set():
+        while not self._stop.is_set():
             noticed = self._notice.wait(None if quiet else _IDLE_S)
             self._notice.clear()
             quiet = not noticed
+            if noticed:
+                # Notices come with every commit; once in a while is enough.
+                self._stop.wait(_PAUSE_S)
+            if self._stop.is_set():
+                break
             try:
-                while not self.stop.is_set() and self._work(quiet):
-                    pass
+                self._work(quiet)
             except Exception:
                 # Nothing is lost: the same work is found again at the next notice.
                 logger.exception("the index could not be tidied up")

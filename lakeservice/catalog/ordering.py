@@ -129,6 +129,8 @@ class Ordering:
             return nodes[nodes.size - wanted :] if backwards else nodes[:wanted]
         key, left, found = sort[0], mask.copy(), [np.zeros(0, np.int64)]
         for kind in reversed(_SORTABLE) if key.descending else _SORTABLE:
+            if not wanted:
+                break
             parts = self._in_order(key, kind, left)
             size = sum(part.size for part in parts)
             if size <= wanted:
@@ -179,7 +181,9 @@ class Ordering:
         columns = "attribute & 15 AS kind, {}, record"
         where = "(attribute = $1 OR attribute = $2)"
         numbers = reading.union(NUMBERS, columns.format("number, rest, '' AS text"), where)
-        texts = reading.union(TEXTS, columns.format("0.0 AS number, 0.0 AS rest, text"), where)
+        texts = reading.union(
+            TEXTS, columns.format("0::DOUBLE AS number, 0::DOUBLE AS rest, text"), where
+        )
         number, text, boolean = (attribute | kind for kind in _SORTABLE)
         rows: list[tuple[int, int, float, float, str]] = []
         with reading.chosen(nodes):
