@@ -20,7 +20,7 @@ from schemas.commit import Create, Delete, Mutation, Update
 from schemas.errors import LakeError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ingest.committer import Committer
@@ -144,20 +144,20 @@ class _Run:
             for candidate in some:
                 self._decide(candidate, known)
 
-    def _decide(self, candidate: Candidate, known: dict[str, Node]) -> None:
-        for path in (candidate.short_path, candidate.node_path):
-            node = known.get(path) if path else None
-            if path is None or node is None:
-                continue
+    def _decide(self, candidate: Candidate, known: Mapping[str, Node]) -> None:
+        kept = known.get(candidate.short_path) if candidate.short_path else None
+        if kept is not None and made_from(kept, candidate.paths[0]):
+            node: Node | None = kept
+        else:
+            node = known.get(candidate.node_path)
+        if node is not None:
             found = compare(node, candidate, self._mode, self._objects)
-            if found.is_ours and (path == candidate.node_path or found.is_same):
+            if found.is_ours:
                 self._again(candidate, node, found)
-                return
-            if path == candidate.node_path:
-                self._fail(
-                    candidate.name, f"{path!r} is another entry; give this file another name"
-                )
-                return
+            else:
+                reason = f"{node.path!r} is another entry; give this file another name"
+                self._fail(candidate.name, reason)
+            return
         self._queue(candidate, candidate.node_path, new_id())
 
     def _again(self, candidate: Candidate, node: Node, found: Known) -> None:

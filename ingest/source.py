@@ -67,11 +67,11 @@ class Source:
             while pending:
                 with os.scandir(pending.pop()) as listing:
                     for entry in listing:
-                        status = entry.stat()
+                        status = entry.stat(follow_symlinks=False)
                         newest = max(newest, status.st_mtime_ns)
-                        if entry.is_dir(follow_symlinks=False):
+                        if stat.S_ISDIR(status.st_mode):
                             pending.append(entry.path)
-                        elif entry.is_file():
+                        else:
                             size_bytes += status.st_size
         except OSError as error:
             raise unreadable(self.name, error) from None

@@ -130,6 +130,10 @@ class TestAgain:
         summary = lake.ingest(tmp_path / "in")
         assert (summary.added, summary.unchanged) == (1, 1)
         assert lake.paths() == ["a", "a.csv"]
+        save(tmp_path / "in", "a.npy", np.arange(5))
+        assert lake.ingest(tmp_path / "in").changed == 1
+        assert lake.paths() == ["a", "a.csv"]
+        assert_same_values(lake.read("a"), np.arange(5))
 
 
 class Refusing(ScratchLake):
