@@ -118,9 +118,12 @@ def _described(
         )
     if small:
         return _single(dataset, metadata, read)
-    structure = msgspec.structs.replace(structure, chunks=placement.chunks)
-    structure.check()
-    return Description(structure, metadata, placement.layout, placement.location, read)
+    placed = msgspec.structs.replace(structure, chunks=placement.chunks)
+    try:
+        placed.check()
+    except InvalidRequestError:  # more chunks than can be told to a client
+        return Description(structure, metadata, read=read)
+    return Description(placed, metadata, placement.layout, placement.location, read)
 
 
 def _single(dataset: Dataset, metadata: dict[str, Any], read: ReadRows) -> Description:

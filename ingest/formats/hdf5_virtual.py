@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ingest.formats.hdf5_regions import Mapping, Region
     from schemas.chunks import ChunkLayout
 
+SHORTEST_PIECE = 4096
+"""Bytes below which sources in one piece are not cut into more than `MOST_PIECES`."""
+MOST_PIECES = 10_000
 MOST_NESTED = 16
 """Virtual datasets one inside the other."""
 
@@ -165,6 +168,8 @@ def _cut(mapping: Mapping, source: Dataset, found: Placement, rows: int) -> Plac
     size = math.prod(chunks) * source.element.itemsize
     total = math.prod(extent) * source.element.itemsize
     starts = np.arange(total // size, dtype=np.int64) * size + found.location.offset
+    if size < SHORTEST_PIECE and total // size > MOST_PIECES:
+        raise ScatteredError("its sources' lengths have no common chunk")
     if total % size and (mapping.source.stop()[0] > len(starts) * rows):
         raise ScatteredError("its sources' lengths have no common chunk")
     location = ChunkRows.of(np.arange(len(starts)), starts, size, asset=found.location.asset)

@@ -326,3 +326,26 @@ def test_a_folder_that_was_moved_with_its_absolute_names(
     (tmp_path / "link.h5").symlink_to(after / "v.h5")
     for path in (after / "v.h5", tmp_path / "link.h5"):
         np.testing.assert_array_equal(describe(path).read("data"), FRAMES[index])
+
+
+def test_pieces_of_no_common_length_are_converted(tmp_path: Path, describe: Describe) -> None:
+    path = tmp_path / "v.h5"
+    sizes = {"few": [100, 57, 43], "many": [20_001, 9_998, 20_001]}
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        for name, lengths in sizes.items():
+            for number, length in enumerate(lengths):
+                file[f"{name}{number}"] = np.arange(length) + 1000 * number
+    with h5py.File(path, "w") as file:
+        for name, lengths in sizes.items():
+            layout, start = h5py.VirtualLayout((sum(lengths),), "i8"), 0
+            for number, length in enumerate(lengths):
+                source = h5py.VirtualSource("s.h5", f"{name}{number}", (length,))
+                layout[start : start + length] = source
+                start += length
+            file.create_virtual_dataset(name, layout)
+    described = describe(path)
+    for name, lengths in sizes.items():
+        expected = np.concatenate([np.arange(n) + 1000 * k for k, n in enumerate(lengths)])
+        np.testing.assert_array_equal(described.read(name), expected)
+    assert described.is_addressable("few")
+    assert not described.is_addressable("many")
