@@ -92,7 +92,7 @@ def _bulk(us: Found, them: Found, stack_bytes: int) -> list[Figure | None]:
             us.get("bulk_registered", "gb_s"),
             them.get("bulk", "hdf5_gb_s"),
         ),
-        _figure("bulk array, decoded by the server", "GB/s", us.get("bulk_decoded", "gb_s"), peer),
+        _figure("bulk array, decoded by server", "GB/s", us.get("bulk_decoded", "gb_s"), peer),
     ]
     for name, how in (("converted", ""), ("registered", ", registered"), ("decoded", ", decoded")):
         measurement = f"bulk_{name}"
@@ -108,7 +108,7 @@ def _bulk(us: Found, them: Found, stack_bytes: int) -> list[Figure | None]:
         )
         lines.append(
             _figure(
-                f"bulk: client's peak above the array{how}",
+                f"bulk: client's peak − array{how}",
                 "MB",
                 None if client is None else (client - stack_bytes) / MB,
                 target=Target("at most", 300),
@@ -143,12 +143,12 @@ def _small(us: Found, them: Found) -> list[Figure | None]:
 
 
 def _tables(us: Found, them: Found) -> list[Figure | None]:
-    refused = them.text("long_table", "refused")
+    refused = them.text("long_table", "refused").partition(". ")[0]
     short = int(us.get("table", "rows") or 0)
     long = int(us.get("long_table", "rows") or 0)
     return [
         _figure(
-            f"table of {short:,} rows, as a data frame",
+            f"table of {short:,} rows, to pandas",
             "ms",
             us.get("table", "seconds", MS),
             them.get("table", "seconds", MS),
@@ -174,7 +174,7 @@ def _creates(us: Found, them: Found) -> list[Figure | None]:
     peer_rate = them.get("create", "eight_per_s")
     count = int(us.get("bulk_create", "entries") or 0)
     lines = []
-    for measurement, when in (("create", ""), ("create_late", f", {count:,} entries later")):
+    for measurement, when in (("create", ""), ("create_late", f", {count:,} later")):
         lines += [
             _figure(
                 f"one durable create{when}",
@@ -223,7 +223,7 @@ def _rest(us: Found, them: Found) -> list[Figure | None]:
             us.get("start", "seconds"),
             them.get("start", "seconds"),
             Target("at most", 2),
-            f"ours with {entries:,} entries, Tiled with 1 000",
+            f"{entries:,} entries; Tiled: 1 000",
         ),
         _figure("converting the files", "s", us.get("convert", "seconds")),
         *_registering(us),

@@ -83,7 +83,7 @@ def show(figures: Sequence[Figure], title: str, console: Console | None = None) 
             verdicts[figure.met],
             figure.note,
         )
-    (console or Console(width=140)).print(table)
+    (console or Console(width=160)).print(table)
 
 
 def _number(value: float | None) -> str:
