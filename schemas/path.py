@@ -46,7 +46,7 @@ def _check_segment(segment: str) -> None:
         raise _bad("a path holds characters that are not valid Unicode") from None
     if size > MAX_SEGMENT_BYTES:
         raise _bad(f"a path segment of {size} bytes; at most {MAX_SEGMENT_BYTES} are allowed")
-    if any(ord(character) < 32 or ord(character) == 127 for character in segment):
+    if not segment.isprintable() and any(ord(one) < 32 or ord(one) == 127 for one in segment):
         raise _bad(f"a path may not hold control characters: {segment!r}")
 
 
