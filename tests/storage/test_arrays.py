@@ -557,6 +557,22 @@ def test_rows_that_do_not_fit_are_refused() -> None:
         writer.write_block((2, 0), np.zeros((2, 4), "<u2"))
 
 
+def test_a_writer_that_was_left_writes_nothing_more(objects: Objects) -> None:
+    structure = ArrayStructure.from_numpy((900, 1000), np.dtype("<f8"), (1, 1000))
+    prefix = f"data/{uuid.uuid4().hex}"
+
+    def write_some() -> None:
+        with ArrayWriter(objects, f"{prefix}/0", structure) as writer:
+            writer.write(random_array((800, 1000), structure.dtype, 1))
+            writer.finish()
+
+    with pytest.raises(InvalidRequestError, match="800 of the array's 900 rows"):
+        write_some()
+    names = [name for name, _ in objects.list(prefix)]
+    objects.delete(names)
+    assert not list(objects.list(prefix))
+
+
 def test_rows_of_the_other_byte_order_are_stored_in_the_arrays_own(objects: Objects) -> None:
     array = np.arange(12, dtype="<u2").reshape(3, 4)
     structure = ArrayStructure.from_numpy((3, 4), np.dtype(">u2"), (2, 4))
