@@ -63,7 +63,7 @@ class Demo:
         self._lake = folder / "lake"
         self._cache = folder / "cache"
         self._log = folder / "server.log"
-        self._key = secrets.token_urlsafe(16)
+        self._key = secrets.token_hex(16)
 
     def run(self, *, keep: bool) -> int:
         """Do everything; 0 when every reading equals the files."""
