@@ -7,7 +7,6 @@ import sys
 import threading
 from collections import deque
 from concurrent.futures import wait
-from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -39,9 +38,6 @@ _IN_FLIGHT_BYTES = 64 << 20
 
 class ArrayWriter:
     """Writes one array below a prefix, by rows (`write`) or by blocks (`write_block`).
-
-    As a context manager it writes nothing more once the block has ended, also by an
-    error: what lies below the prefix may then be removed.
 
     As a context manager it writes nothing more after an error, so that what was
     written can be removed.
@@ -109,15 +105,6 @@ class ArrayWriter:
                 future.cancel()
             wait([future for future, _size in self._waiting])
             self._waiting.clear()
-
-    def __enter__(self) -> ArrayWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for future, _size in self._waiting:
-            future.cancel()
-        wait(future for future, _size in self._waiting)
-        self._waiting.clear()
 
     def write(self, rows: NDArray[Any]) -> None:
         """Add the next rows of the first axis, any number; for a 0-d array, its element.
