@@ -558,15 +558,15 @@ def test_rows_that_do_not_fit_are_refused() -> None:
 
 
 def test_a_writer_that_was_left_writes_nothing_more(objects: Objects) -> None:
-    structure = ArrayStructure.from_numpy((900, 1000), np.dtype("<f8"), (1, 1000))
+    structure = ArrayStructure.from_numpy((90, 9000), np.dtype("<f8"), (1, 9000))
     prefix = f"data/{uuid.uuid4().hex}"
 
     def write_some() -> None:
         with ArrayWriter(objects, f"{prefix}/0", structure) as writer:
-            writer.write(random_array((800, 1000), structure.dtype, 1))
+            writer.write(random_array((80, 9000), structure.dtype, 1))
             writer.finish()
 
-    with pytest.raises(InvalidRequestError, match="800 of the array's 900 rows"):
+    with pytest.raises(InvalidRequestError, match="80 of the array's 90 rows"):
         write_some()
     names = [name for name, _ in objects.list(prefix)]
     objects.delete(names)
