@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 
+from lakeservice.catalog.columns import table
 from lakeservice.catalog.keys import FAMILY, NAME, SPEC, SPECS, WORD
 from lakeservice.catalog.values import (
     BOOLEAN,
@@ -26,6 +26,8 @@ from lakeservice.catalog.values import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pyarrow as pa
 
     from lakeservice.catalog.keys import Branch, Keys
     from schemas.entry import Node, Spec
@@ -95,20 +97,16 @@ class AttributeRows:
         for position, value in self._rests.items():
             rest[position] = value
         return {
-            NUMBERS: pa.table(
-                {
-                    "attribute": np.array(self._number_attributes, np.int32),
-                    "number": np.array(self._numbers, np.float64),
-                    "rest": rest,
-                    "record": np.array(self._number_records, np.int32),
-                }
+            NUMBERS: table(
+                attribute=np.array(self._number_attributes, np.int32),
+                number=np.array(self._numbers, np.float64),
+                rest=rest,
+                record=np.array(self._number_records, np.int32),
             ),
-            TEXTS: pa.table(
-                {
-                    "attribute": np.array(self._text_attributes, np.int32),
-                    "text": strings(self._texts),
-                    "record": np.array(self._text_records, np.int32),
-                }
+            TEXTS: table(
+                attribute=np.array(self._text_attributes, np.int32),
+                text=self._texts,
+                record=np.array(self._text_records, np.int32),
             ),
         }
 
@@ -227,10 +225,3 @@ def rows_of(value: Any, levels: int = MAX_LEVELS) -> int:
 def specs_text(specs: Sequence[Spec]) -> str:
     """Return all specs of a node as one text, the same for the same specs."""
     return msgspec.json.encode(specs).decode()
-
-
-def strings(texts: Sequence[str]) -> pa.Array:
-    """Return an Arrow array of texts; unlike `pyarrow.array` it does not import pandas."""
-    builder = pa.lib.StringBuilder()
-    builder.append_values(texts)
-    return builder.finish()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 
-from lakeservice.catalog.attributes import AttributeRows, strings
+from lakeservice.catalog.attributes import AttributeRows
+from lakeservice.catalog.columns import table
 from lakeservice.catalog.places import GONE, ROOT_NUMBER
 from schemas.path import name_of
 
@@ -106,7 +106,7 @@ class BatchWriter:
                 "nodes",
                 **batch.nodes,
                 hash=written.path_hashes,
-                name=strings([name_of(path) for path in batch.paths]),
+                name=[name_of(path) for path in batch.paths],
             )
             _insert(
                 cursor,
@@ -114,19 +114,19 @@ class BatchWriter:
                 number=np.arange(first_document, first_document + len(texts)),
                 node=numbers,
                 record=np.array(records, np.int32),
-                document=strings(texts),
+                document=texts,
             )
             _insert(
                 cursor,
                 "requests",
                 hash=written.request_hashes,
                 version=np.array([version for _, version in batch.requests], np.int64),
-                key=strings([key for key, _ in batch.requests]),
+                key=[key for key, _ in batch.requests],
             )
             _insert(
                 cursor,
                 "keys",
-                key=strings([key for key, _ in keys]),
+                key=[key for key, _ in keys],
                 number=np.array([number for _, number in keys], np.int32),
             )
             written.runs = self._runs.append(cursor, rows)
@@ -147,12 +147,12 @@ class BatchWriter:
         return record
 
 
-def _insert(cursor: duckdb.DuckDBPyConnection, table: str, **columns: Any) -> None:
+def _insert(cursor: duckdb.DuckDBPyConnection, into: str, **columns: Any) -> None:
     """Insert rows given as columns in the order of the table."""
     if not len(next(iter(columns.values()))):
         return
-    cursor.register("inserted", pa.table(columns))
+    cursor.register("inserted", table(**columns))
     try:
-        cursor.execute(f"INSERT INTO {table} FROM inserted")
+        cursor.execute(f"INSERT INTO {into} FROM inserted")
     finally:
         cursor.unregister("inserted")

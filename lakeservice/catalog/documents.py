@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 
+from lakeservice.catalog.columns import table
 from schemas.entry import Node
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Documents:
         if len(numbers) < _MANY:
             inside = f"{select} AND number IN (SELECT unnest($3))"
             return cursor.execute(inside, [low, high, numbers.tolist()]).fetchall()
-        cursor.register("wanted", pa.table({"number": numbers}))
+        cursor.register("wanted", table(number=numbers))
         try:
             return cursor.execute(f"{select} AND number IN (FROM wanted)", [low, high]).fetchall()
         finally:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import duckdb
 import msgspec
 import numpy as np
-import pyarrow as pa
 
 from lakeservice.catalog.batches import Batch, BatchWriter, Change
+from lakeservice.catalog.columns import table
 from lakeservice.catalog.database import fetch_columns
 from lakeservice.catalog.documents import Documents
 from lakeservice.catalog.keeper import Keeper
@@ -443,7 +443,7 @@ class Index:
 
     def _delete_documents(self, numbers: list[int]) -> None:
         with self._writing, self._database.transaction() as cursor:
-            cursor.register("gone", pa.table({"number": np.array(numbers, np.int64)}))
+            cursor.register("gone", table(number=np.array(numbers, np.int64)))
             cursor.execute("DELETE FROM documents WHERE number IN (FROM gone)")
             cursor.unregister("gone")
 

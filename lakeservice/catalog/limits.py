@@ -38,7 +38,7 @@ def check_query(query: Query) -> None:
     """
     conditions = 0
     level: Sequence[Query] = [query]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH + 2):
         if not level:
             break
         conditions += sum(not isinstance(one, And | Or | Not) for one in level)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
+from lakeservice.catalog.columns import table
 from lakeservice.catalog.database import fetch_columns, statement
 from schemas.path import join_path
 
@@ -74,8 +74,8 @@ class Reading:
     @contextlib.contextmanager
     def chosen(self, nodes: npt.NDArray[np.int64]) -> Iterator[None]:
         """Give queries a table ``chosen (record, node)`` of some nodes."""
-        table = pa.table({"record": self.view.record[nodes], "node": nodes})
-        self.cursor.register("chosen", table)
+        chosen = table(record=self.view.record[nodes], node=nodes)
+        self.cursor.register("chosen", chosen)
         try:
             yield
         finally:

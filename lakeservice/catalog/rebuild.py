@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
-from lakeservice.catalog.attributes import strings
+from lakeservice.catalog.columns import numbers, strings
 from lakeservice.catalog.database import Database, remove_database
 from lakeservice.catalog.index import Index, mark_of
 from lakeservice.storage.snapshots import (
@@ -114,23 +115,24 @@ def index_at(lake: Lake, version: int, slot: Slot | None, resources: Resources) 
 
 def snapshot_batches(index: Index, reading: Reading) -> pa.RecordBatchReader:
     """Return all nodes with the columns of a snapshot, some thousand at a time."""
-    numbers = reading.view.document[reading.view.alive]
+    kept = reading.view.document[reading.view.alive]
     decoder = msgspec.json.Decoder(_Head)
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for documents in index.documents.stream(numbers[numbers >= 0]):
+        for documents in index.documents.stream(kept[kept >= 0]):
             heads = [decoder.decode(document) for document in documents]
-            columns = {
-                "path": strings([head.path for head in heads]),
-                "id": strings([head.id for head in heads]),
-                "parent": strings([parent_of(head.path) for head in heads]),
-                "seq": [head.seq for head in heads],
-                "version": [head.version for head in heads],
-                "revision": [head.revision for head in heads],
-                "family": strings([head.structure.family for head in heads]),
-                "node": strings(documents).cast(pa.binary()),
-            }
-            yield pa.record_batch(columns, schema=NODES_SCHEMA)
+            columns = [
+                strings([head.path for head in heads]),
+                strings([head.id for head in heads]),
+                strings([parent_of(head.path) for head in heads]),
+                *(
+                    numbers(np.array([getattr(head, name) for head in heads], np.int64))
+                    for name in ("seq", "version", "revision")
+                ),
+                strings([head.structure.family for head in heads]),
+                strings(documents).cast(pa.binary()),
+            ]
+            yield pa.RecordBatch.from_arrays(columns, schema=NODES_SCHEMA)
 
     return pa.RecordBatchReader.from_batches(NODES_SCHEMA, batches())
 

@@ -6,9 +6,8 @@ import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from lakeservice.catalog.attributes import NUMBERS, TEXTS
+from lakeservice.catalog.columns import table
 from lakeservice.catalog.database import statement
 from lakeservice.catalog.leases import Leases
 
@@ -91,8 +90,8 @@ class Runs:
             return self.all
         tables = rows.tables()
         numbers, texts = tables[NUMBERS].num_rows, tables[TEXTS].num_rows
-        for relation, table in tables.items():
-            cursor.register(f"new_{relation}", table)
+        for relation, rows_of_it in tables.items():
+            cursor.register(f"new_{relation}", rows_of_it)
         try:
             if len(rows) >= _DIRECT_ROWS:
                 run = Run(self._take_id(), ordered=True, numbers=numbers, texts=texts)
@@ -137,7 +136,7 @@ class Runs:
         empty = Run(self._take_id(), ordered=True, numbers=0, texts=0)
         source = "FROM ({rows})" + (" ANTI JOIN stale USING (record)" if stale.size else "")
         with self._database.transaction() as cursor:
-            cursor.register("stale", pa.table({"record": stale}))
+            cursor.register("stale", table(record=stale))
             try:
                 self._create(cursor, empty)
                 counts = {

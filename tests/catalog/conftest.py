@@ -84,7 +84,7 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
     made.catalog.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_tree() -> Callable[[Path], Tree]:
     """What makes a lake with an open catalog in a folder; the caller closes the catalog."""
     return Tree

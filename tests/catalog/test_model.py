@@ -182,7 +182,7 @@ def holds(query: q.Query, node: Node) -> bool:
             names = [spec.name for spec in node.specs]
             return all(n in names for n in include) and not any(n in names for n in exclude)
         case q.Family(family):
-            return bool(node.family == family)
+            return str(node.family) == family
         case q.Lookup(names):
             return node.path.split("/")[-1] in names
         case q.FullText(text):
@@ -207,9 +207,10 @@ def holds(query: q.Query, node: Node) -> bool:
             if typed(value)[0] != typed(other)[0]:
                 return False
             below, equal = value < other, value == other
-            return {
+            answers: dict[str, bool] = {
                 "lt": below, "le": below or equal, "gt": not below and not equal, "ge": not below,
-            }[operator]  # fmt: skip
+            }  # fmt: skip
+            return answers[operator]
         case q.Contains(_, other):
             if isinstance(value, str):
                 return isinstance(other, str) and other in value
@@ -434,8 +435,8 @@ class IndexMachine(RuleBasedStateMachine):
 
 TestIndex = IndexMachine.TestCase
 TestIndex.settings = settings(
-    max_examples=12,
-    stateful_step_count=25,
+    max_examples=6,
+    stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
