@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from lakeservice.access.keys import generate_key
 from lakeservice.config import Secret, Serve, Settings, default_cache, load_settings
 from schemas.errors import LakeError
 
@@ -56,7 +56,9 @@ def serve(
     flight_port: Annotated[
         int | None, typer.Option(help="Port of Arrow Flight; 0 for any free one.")
     ] = None,
-    api_key: Annotated[str | None, typer.Option(help="Generated and printed when absent.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(help="Letters and digits; generated and printed when absent.")
+    ] = None,
     public: Annotated[
         bool, typer.Option("--public", help="Anybody may read without a key.")
     ] = False,
@@ -71,9 +73,7 @@ def serve(
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     key = Secret(api_key) if api_key else settings.serve.api_key
     generated = key is None
-    listen: Serve = replace(
-        settings.serve, **changes, api_key=key or Secret(secrets.token_urlsafe(24))
-    )
+    listen: Serve = replace(settings.serve, **changes, api_key=key or Secret(generate_key()))
     run_server(
         path,
         replace(settings, serve=listen),

@@ -7,12 +7,10 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
-import uvicorn
-
 from lakeservice import __version__
 from lakeservice.access.keys import Authenticator
 from lakeservice.fronts.flight import LakeFlightServer
-from lakeservice.fronts.http import create_app
+from lakeservice.fronts.http import create_app, http_server
 from schemas.errors import ErrorKind, UnavailableError
 
 if TYPE_CHECKING:
@@ -55,10 +53,7 @@ class Server:
         self.flight_port: int = self._flight.port
         about["flight"] = f"grpc://{_dial(serve.host)}:{self.flight_port}"
         app = create_app(service, authenticator, about=about)
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, lifespan="off", server_header=False
-        )
-        self._http = uvicorn.Server(config)
+        self._http = http_server(app)
 
     @property
     def url(self) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lakeservice.client.connection import Connection
     from lakeservice.client.uploads import Upload
-    from schemas.ticket import ReadRequest, Search
+    from schemas.ticket import ReadArray, ReadRequest, Search
 
 T = TypeVar("T")
 
@@ -102,6 +102,11 @@ class Remote:
     def read(self, request: ReadRequest, consume: Callable[[Any], T], lane: int = 0) -> T:
         """Return what ``consume`` makes of the answer's stream; see `Connection.read`."""
         return self.connection.read(msgspec.json.encode(self._of_now(request)), consume, lane)
+
+    def message(self, request: ReadArray) -> Any:
+        """Return a small array in one message: a line of JSON, and the elements."""
+        body = msgspec.json.encode(self._of_now(request))
+        return self.connection.action("read", body)[0]
 
     def batches(self, request: ReadRequest) -> Iterator[pa.RecordBatch]:
         """Yield the record batches of an answer as they arrive."""

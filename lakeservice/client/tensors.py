@@ -87,20 +87,14 @@ def receive(reader: Any, out: NDArray[Any], moved: Callable[[int], None] | None 
     ConflictError
         ``revision-conflict``: another shape or dtype than the node was known to have.
     """
-    shape, dtype = described(reader.schema)
-    if shape != out.shape or dtype != out.dtype:
-        raise ConflictError(
-            ErrorKind.REVISION_CONFLICT,
-            f"the array has changed: there is {dtype} of shape {shape} now, where this node "
-            f"expects {out.dtype} of shape {out.shape}; refresh() it",
-        )
+    _same(described(reader.schema), out)
     filled, size = 0, out.size
     flat = out.reshape(-1) if out.flags.c_contiguous else None
     for chunk in reader:
         batch = chunk.data
         if batch is None:
             continue
-        values = elements(batch.column(0), dtype)
+        values = elements(batch.column(0), out.dtype)
         end = filled + values.size
         if end > size:
             raise _wrong_size(end, size, "at least ")
@@ -113,6 +107,33 @@ def receive(reader: Any, out: NDArray[Any], moved: Callable[[int], None] | None 
             moved(values.nbytes)
     if filled != size:
         raise _wrong_size(filled, size)
+
+
+def take(message: pa.Buffer, out: NDArray[Any]) -> None:
+    """Copy an array that came in one message into ``out``; errors as in `receive`.
+
+    Parameters
+    ----------
+    message
+        A line of JSON with shape and dtype, then the elements in C order.
+    """
+    whole = message.to_pybytes()
+    end = whole.find(b"\n")
+    _same(_answer(whole[: max(0, end)]), out)
+    payload = memoryview(whole)[end + 1 :]
+    if payload.nbytes != out.nbytes:
+        raise _wrong_size(payload.nbytes // max(1, out.itemsize), out.size)
+    out[...] = np.frombuffer(payload, out.dtype).reshape(out.shape)
+
+
+def _same(announced: tuple[tuple[int, ...], np.dtype[Any]], out: NDArray[Any]) -> None:
+    shape, dtype = announced
+    if shape != out.shape or dtype != out.dtype:
+        raise ConflictError(
+            ErrorKind.REVISION_CONFLICT,
+            f"the array has changed: there is {dtype} of shape {shape} now, where this node "
+            f"expects {out.dtype} of shape {out.shape}; refresh() it",
+        )
 
 
 def elements(column: pa.Array, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -34,22 +33,31 @@ if TYPE_CHECKING:
     from schemas.chunks import ChunkLayout, Codec
 
 _SMALL = 64 << 10  # chunks below this size are decoded whole
-_KEPT_SCRATCH = 32 << 20
+_KEPT_SCRATCH = 8 << 20
+_KEPT_SCRATCHES = 8
 _MAX_CHAINS = 512
 
 
-class _Scratch(threading.local):
-    """Memory of each thread that chunks are decoded into before they are cut."""
+class _Scratch:
+    """Memory that chunks are decoded into before they are cut, used again and again.
+
+    It does not belong to threads: those of gRPC are new to Python with every call.
+    """
 
     def __init__(self) -> None:
-        self.kept: Bytes1D = np.empty(0, np.uint8)
+        self._kept: list[Bytes1D] = []
 
-    def take(self, size: int) -> Bytes1D:
-        if size > _KEPT_SCRATCH:
-            return np.empty(size, np.uint8)
-        if self.kept.size < size:
-            self.kept = np.empty(size, np.uint8)
-        return self.kept[:size]
+    @contextmanager
+    def lent(self, size: int) -> Iterator[Bytes1D]:
+        try:
+            memory = self._kept.pop()
+        except IndexError:
+            memory = np.empty(size, np.uint8)
+        if memory.size < size:
+            memory = np.empty(size, np.uint8)
+        yield memory[:size]
+        if memory.size <= _KEPT_SCRATCH and len(self._kept) < _KEPT_SCRATCHES:
+            self._kept.append(memory)
 
 
 _SCRATCH = _Scratch()
@@ -237,32 +245,27 @@ class Chain:
             dtype,
             tuple(source[axis] for axis in order),
         )
-        if not steps:
-            elements = self._read_part(encoded, cut, target)
-            if elements is None:
-                return
-        else:
-            scratch = _SCRATCH.take(size)
-            _decode_some(encoded, steps, cut, scratch)
-            elements = cut.view(scratch, 0)
-        target[...] = elements.transpose(_inverse(order)) if self._order else elements
+        if not steps and self._read_in_place(encoded, cut, target):
+            return
+        with _SCRATCH.lent(size) as scratch:
+            if steps:
+                _decode_some(encoded, steps, cut, scratch)
+                elements = cut.view(scratch, 0)
+            else:
+                elements = _read_some(encoded, cut, scratch)
+            target[...] = elements.transpose(_inverse(order)) if self._order else elements
 
-    def _read_part(self, encoded: Extent, cut: Cut, target: NDArray[Any]) -> NDArray[Any] | None:
-        """Read elements that are stored as they are; None where they are in place already."""
+    def _read_in_place(self, encoded: Extent, cut: Cut, target: NDArray[Any]) -> bool:
+        """Read elements that are stored as they are wanted; tell whether they are."""
         if encoded.length != cut.whole:
             raise DecodeError(f"{encoded.length} bytes are stored instead of {cut.whole}")
-        if isinstance(encoded, Held):
-            return cut.view(flat(encoded.read(0, encoded.length)), 0)
         runs = cut.runs()
         low, high = runs[0][0], runs[-1][1]
         dense = high - low == cut.size and cut.ascending and self._order is None
-        if dense and target.dtype == cut.dtype and target.flags.c_contiguous:
-            encoded.read_into(low, flat(target))
-            return None
-        scratch = _SCRATCH.take(high - low)
-        for start, stop in runs:
-            encoded.read_into(start, scratch[start - low : stop - low])
-        return cut.view(scratch, low)
+        if not dense or target.dtype != cut.dtype or not target.flags.c_contiguous:
+            return False
+        encoded.read_into(low, flat(target))
+        return True
 
     def _active(self, filter_mask: int) -> list[tuple[str, Step]]:
         return [(name, step) for bit, name, step in self._steps if not filter_mask >> bit & 1]
@@ -319,6 +322,17 @@ def _decode_all(encoded: Extent, steps: list[tuple[str, Step]], out: Bytes1D, si
     name, step = steps[0]
     with _naming(name):
         step.decode_into(payload, out)
+
+
+def _read_some(encoded: Extent, cut: Cut, scratch: Bytes1D) -> NDArray[Any]:
+    """Read elements that are stored as they are, but not in the order that is wanted."""
+    if isinstance(encoded, Held):
+        return cut.view(flat(encoded.read(0, encoded.length)), 0)
+    runs = cut.runs()
+    low = runs[0][0]
+    for start, stop in runs:
+        encoded.read_into(start, scratch[start - low : stop - low])
+    return cut.view(scratch, low)
 
 
 def _decode_some(encoded: Extent, steps: list[tuple[str, Step]], cut: Cut, out: Bytes1D) -> None:

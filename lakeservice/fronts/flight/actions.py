@@ -9,13 +9,16 @@ import msgspec
 from schemas.chunks import ArrayStorage
 from schemas.commit import Applied, Create, Delete, Mutation, Update
 from schemas.entry import Node, Spec
-from schemas.ticket import Search
+from schemas.errors import ErrorKind, TooLargeError
+from schemas.ticket import ReadArray, Search
 
 if TYPE_CHECKING:
     from lakeservice.access.principals import Principal
     from lakeservice.service import Service
 
 Body = bytes
+MESSAGE_BYTES = 1 << 20
+"""Largest array that the action ``read`` answers with, in bytes."""
 ACTIONS = {
     "about": ("read:metadata", "what this server is"),
     "describe": (
@@ -23,6 +26,7 @@ ACTIONS = {
         '{"path"}: the node, how many children it has, and how its chunks are encoded',
     ),
     "entries": ("register", '{"paths"}: the entries at these paths, with where their data lies'),
+    "read": ("read:data", "a small read-array command: its elements in one message"),
     "search": ("read:metadata", "a Search: cursor and count, then a list of nodes"),
     "names": ("read:metadata", "a Search: the names of the nodes"),
     "count": ("read:metadata", "a Search: how many nodes match"),
@@ -141,6 +145,21 @@ class Actions:
         storage = node.data_sources[0].storage if node.data_sources else None
         layout = storage.layout if isinstance(storage, ArrayStorage) else None
         return [{"node": self.public(node), "count": count, "layout": layout}]
+
+    def _read(self, body: Body, _: Principal) -> list[Any]:
+        ask = msgspec.json.decode(body, type=ReadArray)
+        node = self._service.describe(ask.path, as_of=ask.as_of)
+        selection = self._service.selection(node, ask.selection)
+        structure = self._service.reader.structure(node)
+        size_bytes = selection.size * structure.data_type.itemsize
+        if size_bytes > MESSAGE_BYTES:
+            raise TooLargeError(
+                ErrorKind.TOO_LARGE,
+                f"{size_bytes} bytes; one message holds {MESSAGE_BYTES}: use DoGet for more",
+            )
+        elements = self._service.read_array_whole(node, selection)
+        head = msgspec.json.encode({"shape": selection.shape, "dtype": structure.data_type})
+        return [b"\n".join((head, elements.tobytes()))]
 
     def _entries(self, body: Body, _: Principal) -> list[Any]:
         ask = msgspec.json.decode(body, type=EntriesAsk)

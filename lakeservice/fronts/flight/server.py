@@ -271,7 +271,11 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         principal.require(scope)
         body: Body = action.body.to_pybytes() or b"{}"
         answers = self._actions.answer(action.type, body, principal)
-        return iter([flight.Result(msgspec.json.encode(answer)) for answer in answers])
+        encoded = (
+            answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
+            for answer in answers
+        )
+        return iter([flight.Result(answer) for answer in encoded])
 
 
 def _principal(context: Any) -> Principal:
@@ -294,10 +298,15 @@ def _table_schema(node: Node, schema: pa.Schema) -> pa.Schema:
     return schema.with_metadata({**kept, b"lake.table": msgspec.json.encode(document)})
 
 
-def _relabelled(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _relabelled(
+    reader: pa.RecordBatchReader, schema: pa.Schema
+) -> Iterator[pa.RecordBatch | pa.Table]:
+    # A generator stream sends the dictionaries of tables, but not those of batches.
+    dictionaries = any(pa.types.is_dictionary(field.type) for field in schema)
     with reader:
         for batch in reader:
-            yield batch.replace_schema_metadata(schema.metadata)
+            named = batch.replace_schema_metadata(schema.metadata)
+            yield pa.Table.from_batches([named]) if dictionaries else named
 
 
 def _batches(reader: flight.MetadataRecordBatchReader) -> Iterator[pa.RecordBatch]:
