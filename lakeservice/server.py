@@ -51,7 +51,8 @@ class Server:
             self._socket.close()
             raise _taken(serve.host, serve.flight_port) from None
         self.flight_port: int = self._flight.port
-        about["flight"] = f"grpc://{_dial(serve.host)}:{self.flight_port}"
+        # Of a server that listens everywhere, clients take the host that they dialled.
+        about["flight"] = f"grpc://{_bracketed(serve.host)}:{self.flight_port}"
         app = create_app(service, authenticator, about=about)
         self._http = http_server(app)
 
@@ -115,6 +116,10 @@ def _listen(host: str, port: int) -> socket.socket:
 def _dial(host: str) -> str:
     if host in ("0.0.0.0", "::"):  # noqa: S104  (compared, not bound)
         return socket.gethostname()
+    return _bracketed(host)
+
+
+def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
