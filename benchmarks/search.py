@@ -123,7 +123,7 @@ def _measure(folder: Path, entries: int, keys: int, memory_limit_mb: int) -> dic
     try:
         catalog.settle()
         figures["ms"] = _search(catalog, entries)
-        figures["one_at_a_time_ms"] = _one_at_a_time(catalog, keys)
+        figures["one_at_a_time_ms"] = _one_at_a_time(catalog, lake, keys)
     finally:
         catalog.close()
     index = sum(file.stat().st_size for file in (folder / "cache").rglob("*") if file.is_file())
@@ -229,7 +229,7 @@ def _typed(draw: random.Random) -> str:
     return f"energy_ev > {draw.uniform(11e3, 14e3):.1f} AND plan_name IN ('scan', 'fly')"
 
 
-def _one_at_a_time(catalog: Catalog, keys: int) -> dict[str, float]:
+def _one_at_a_time(catalog: Catalog, lake: Lake, keys: int) -> dict[str, float]:
     """Return how long one new entry takes, and the search right after it."""
     applied, searched = [], []
     new = metadata(50, keys=keys, seed=99)
@@ -242,6 +242,7 @@ def _one_at_a_time(catalog: Catalog, keys: int) -> dict[str, float]:
         began = time.perf_counter()
         catalog.search("", Eq("uid", document["uid"]))
         searched.append(time.perf_counter() - began)
+    lake.log.put(commit)
     return {
         "apply": round(statistics.median(applied) * 1e3, 3),
         "search_after": round(statistics.median(searched) * 1e3, 2),

@@ -147,23 +147,35 @@ class AttributeRows:
                 before = len(numbers) + len(texts)
                 if levels > 1:
                     self._add_object(value, child, levels - 1)
-                self._add_number(attribute | OBJECT, len(numbers) + len(texts) - before)
+                attributes.append(attribute | OBJECT)
+                numbers.append(len(numbers) + len(texts) - before)
+                records.append(record)
             elif cls is bool:
-                self._add_number(attribute | BOOLEAN, value)
+                attributes.append(attribute | BOOLEAN)
+                numbers.append(value)
+                records.append(record)
             elif cls is list or cls is tuple:
                 self._add_list(attribute, value)
             elif value is None:
-                self._add_number(attribute | NULL, 0)
+                attributes.append(attribute | NULL)
+                numbers.append(0)
+                records.append(record)
             else:
                 self._add_number(attribute, value)
 
     def _add_list(self, attribute: int, values: Sequence[Any]) -> None:
-        self._add_text(attribute | LIST, digest(list(values)))
+        attributes, texts, records = self._text_attributes, self._texts, self._text_records
+        record, cache = self._record, self._cache
+        attributes.append(attribute | LIST)
+        texts.append(digest(values))
+        records.append(record)
         for value in values:
             cls = type(value)
             if cls is str:
-                self._add_text(attribute | ELEMENT | TEXT, value)
-                self._words |= self._words_of(value)
+                attributes.append(attribute | ELEMENT | TEXT)
+                texts.append(value)
+                records.append(record)
+                self._words |= cache.get(value) or self._words_of(value)
             elif cls is bool:
                 self._add_number(attribute | ELEMENT | BOOLEAN, value)
             elif cls is int or cls is float:
@@ -189,11 +201,6 @@ class AttributeRows:
         self._number_attributes.append(attribute)
         self._numbers.append(number)
         self._number_records.append(self._record)
-
-    def _add_text(self, attribute: int, text: str) -> None:
-        self._text_attributes.append(attribute)
-        self._texts.append(text)
-        self._text_records.append(self._record)
 
     def _words_of(self, text: str) -> frozenset[str]:
         known = self._cache.get(text)

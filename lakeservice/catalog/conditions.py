@@ -97,7 +97,7 @@ class Conditions:
         if kind == TEXT:
             return self._texts(_HAS_TEXT, attribute | kind, value)
         if kind == LIST:
-            return self._texts(_HAS_TEXT, attribute | kind, digest(list(value)))
+            return self._texts(_HAS_TEXT, attribute | kind, digest(value))
         return self._same_object(key, attribute, value)
 
     def compared(self, key: str, operator: Operator, value: float | str) -> Bools:

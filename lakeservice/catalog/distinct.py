@@ -8,14 +8,14 @@ import msgspec
 import numpy as np
 
 from lakeservice.catalog.attributes import NUMBERS, TEXTS
-from lakeservice.catalog.database import statement
+from lakeservice.catalog.database import fetch_columns, statement
 from lakeservice.catalog.keys import FAMILY, SPECS
 from lakeservice.catalog.values import BOOLEAN, KIND_BITS, LIST, NULL, NUMBER, TEXT, whole
 from schemas.entry import Spec
 from schemas.errors import ErrorKind, TooLargeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from lakeservice.catalog.places import Bools
     from lakeservice.catalog.reading import Reading
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 MAX_VALUES = 100_000
 """Most different values of one key in one answer."""
 
+_FEW = 20_000
+"""So many nodes are looked up in the rows; of more, the values are counted run by run."""
+_VALUES = {NUMBERS: "number, rest, ''", TEXTS: "0::DOUBLE, 0::DOUBLE, text"}
+_GROUP = {NUMBERS: "number, rest", TEXTS: "text"}
 _COLUMNS = {
     NUMBERS: "attribute & 15 AS kind, number, rest, '' AS text, record",
     TEXTS: "attribute & 15 AS kind, 0::DOUBLE AS number, 0::DOUBLE AS rest, text, record",
@@ -31,6 +35,11 @@ _COUNT = (
     "SELECT kind, number, rest, text, min(node), count(*) "
     "FROM ({source}) JOIN chosen USING (record) GROUP BY ALL LIMIT {most}"
 )
+_GROUPS = (
+    "SELECT {values}, count(*) FROM {table} WHERE attribute = $1 AND record < $2 "
+    "GROUP BY {group} ORDER BY {group}"
+)
+_RECORDS = "SELECT record FROM {table} WHERE attribute = $1 AND record < $2{order}"
 _specs = msgspec.json.Decoder(list[Spec])
 
 
@@ -53,6 +62,7 @@ class DistinctValues:
 
     def __init__(self, reading: Reading, mask: Bools) -> None:
         self._reading = reading
+        self._mask = mask
         self._nodes = np.flatnonzero(mask)
 
     def scalars(self, key: str) -> list[tuple[Any, int]]:
@@ -92,9 +102,14 @@ class DistinctValues:
         return found
 
     def _counted(self, relation: str, attribute: int, kinds: Sequence[int]) -> list[Counted]:
-        reading = self._reading
-        if not reading.runs or not self._nodes.size:
+        if not self._reading.runs or not self._nodes.size:
             return []
+        if self._nodes.size <= _FEW:
+            return self._joined(relation, attribute, kinds)
+        return [one for kind in kinds for one in self._run_by_run(relation, attribute, kind)]
+
+    def _joined(self, relation: str, attribute: int, kinds: Sequence[int]) -> list[Counted]:
+        reading = self._reading
         where = " OR ".join(f"attribute = ${at + 1}" for at in range(len(kinds)))
         source = reading.union(relation, _COLUMNS[relation], f"({where})")
         with reading.chosen(self._nodes):
@@ -103,6 +118,40 @@ class DistinctValues:
                 [attribute | kind for kind in kinds],
             ).fetchall()
         return [Counted(*row) for row in rows]
+
+    def _run_by_run(self, relation: str, attribute: int, kind: int) -> Iterator[Counted]:
+        """Count the values of one kind from the order of the rows.
+
+        The rows of a run lie in the order of their values, so the records of one
+        value are neighbours: how many of them are chosen is a difference of sums.
+        """
+        found: dict[tuple[float, float, str], tuple[int, int]] = {}
+        for run in self._reading.runs:
+            names = {"table": run.table(relation), "group": _GROUP[relation]}
+            groups = self._reading.cursor.execute(
+                statement(_GROUPS, values=_VALUES[relation], **names), self._known(attribute, kind)
+            ).fetchall()
+            if not groups:
+                continue
+            order = "" if run.ordered else f" ORDER BY {names['group']}"
+            query = statement(_RECORDS, table=names["table"], order=order)
+            rows = self._reading.cursor.execute(query, self._known(attribute, kind))
+            nodes, chosen = self._reading.view.owners(fetch_columns(rows)["record"])
+            chosen &= self._mask[nodes]
+            before = np.concatenate([[0], np.cumsum(chosen)])
+            ends = np.cumsum([group[3] for group in groups])
+            counts = np.diff(before[np.concatenate([[0], ends])])
+            for at in np.flatnonzero(counts).tolist():
+                count = int(counts[at])
+                place = int(before.searchsorted(before[ends[at]] - count, "right")) - 1
+                node, more = found.get(groups[at][:3], (int(nodes[place]), 0))
+                found[groups[at][:3]] = (node, more + count)
+        for value, (node, count) in found.items():
+            yield Counted(kind, *value, node, count)
+
+    def _known(self, attribute: int, kind: int) -> list[int]:
+        """Return the parameters for rows that this reading knows: more may come to a tail."""
+        return [attribute | kind, len(self._reading.view.owner)]
 
 
 def _value(one: Counted) -> Any:

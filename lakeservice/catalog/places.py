@@ -47,15 +47,21 @@ class View:
         """Number of nodes that ever were; the size of every mask."""
         return len(self.alive)
 
+    def owners(self, records: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], Bools]:
+        """Return the node of each record, and whether it is the node's present record."""
+        if self.unchanged and (not records.size or records.max() < len(self.owner)):
+            return records, np.ones(len(records), np.bool_)
+        known = records < len(self.owner)
+        nodes: npt.NDArray[np.int32] = self.owner[np.where(known, records, 0)]
+        known &= self.record[nodes] == records
+        return nodes, known
+
     def holders(self, records: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Return the nodes whose present record is among some; records of the past are left out."""
-        if records.size and records.max() >= len(self.owner):
-            records = records[records < len(self.owner)]
-        if self.unchanged:
+        if self.unchanged and (not records.size or records.max() < len(self.owner)):
             return records
-        nodes: npt.NDArray[np.int32] = self.owner[records]
-        present: npt.NDArray[np.int32] = nodes[self.record[nodes] == records]
-        return present
+        nodes, present = self.owners(records)
+        return nodes[present]
 
     def below(self, number: int, *, deep: bool) -> Bools:
         """Return which nodes lie in a container, or with ``deep`` anywhere below it."""

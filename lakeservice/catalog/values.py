@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 NUMBER, TEXT, BOOLEAN, NULL, LIST, OBJECT = range(6)
 """Kinds of values, in their order when sorted; only the first three can be sorted by."""
@@ -20,6 +19,7 @@ MAX_LEVELS = 64
 """Deepest nesting that is searched; what lies deeper is kept and answered, but not found."""
 
 _EXACT = 2**53
+_SHORT = 64
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -70,21 +70,36 @@ def same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def digest(values: list[Any]) -> str:
+def digest(values: Sequence[Any]) -> str:
     """Return a text that two lists share if and only if they are the `same`."""
-    text = json.dumps(_canonical(values), sort_keys=True, separators=(",", ":"))
+    parts: list[str] = []
+    _spell_list(values, parts)
+    text = "".join(parts)
+    if len(text) <= _SHORT:
+        return text
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _canonical(value: Any) -> Any:
-    kind = kind_of(value)
-    if kind == NUMBER:
-        return list(halves(value))
-    if kind == LIST:
-        return ["list", *map(_canonical, value)]
-    if kind == OBJECT:
-        return {key: _canonical(inner) for key, inner in value.items()}
-    return value
+def _spell_list(values: Sequence[Any], parts: list[str]) -> None:
+    """Write values one after another so that no other values give the same text."""
+    parts.append("[")
+    for value in values:
+        if type(value) is str:
+            parts.append(f"{len(value)}:{value}")
+        elif isinstance(value, bool) or value is None:
+            parts.append(f"{value},")
+        elif isinstance(value, int | float):
+            number, rest = halves(value)
+            # Adding 0 makes -0.0 the 0.0 that it equals.
+            parts.append(f"{number + 0.0!r}{rest:+},")
+        elif isinstance(value, dict):
+            pairs = sorted(value.items())
+            parts.append("{")
+            _spell_list([name for name, _ in pairs], parts)
+            _spell_list([inner for _, inner in pairs], parts)
+        else:
+            _spell_list(value, parts)
+    parts.append("]")
 
 
 def words(text: str) -> frozenset[str]:

@@ -186,6 +186,34 @@ def test_equal_values_are_in_order_of_creation_in_both_directions(tree: Tree) ->
     assert tree.names(sort=[SortKey("never"), SortKey("id", descending=True)]) == list("dcba")
 
 
+@pytest.mark.parametrize("descending", [False, True])
+def test_integers_beyond_the_precision_of_floats_sort_exactly(
+    tree: Tree, descending: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lakeservice.catalog.ordering._FEW", 0)
+    numbers = [BIG + number for number in range(-20, 20)] + [
+        float(BIG),
+        1,
+        -BIG - 1,
+        -BIG,
+        -BIG + 1,
+    ]
+    random.Random(1).shuffle(numbers)
+    tree.commit(*(tree.node(f"n{at}", {"ns": number}) for at, number in enumerate(numbers)))
+    expected = sorted(range(len(numbers)), key=numbers.__getitem__, reverse=descending)
+    found: list[str] = []
+    page = Page(limit=7)
+    while page.cursor is not None or not found:
+        answer = tree.catalog.search(sort=[SortKey("ns", descending)], page=page)
+        found += [node.name for node in answer.nodes]
+        page = Page(limit=7, cursor=answer.cursor)
+    assert found == [f"n{at}" for at in expected]
+    assert tree.catalog.count(query=Comparison("ns", "lt", BIG)) == 24
+    assert tree.catalog.count(query=Comparison("ns", "le", BIG)) == 26
+    assert tree.catalog.count(query=Comparison("ns", "gt", -BIG)) == 43
+    assert tree.catalog.count(query=Comparison("ns", "ge", -BIG)) == 44
+
+
 def test_an_update_leaves_a_node_at_its_place_in_the_order_of_creation(tree: Tree) -> None:
     for name in "abc":
         tree.add(name, {"k": 1})

@@ -1,0 +1,217 @@
+"""Sort columns: the values at one key as nodes are sorted by them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lakeservice.catalog.attributes import NUMBERS, TEXTS
+from lakeservice.catalog.database import fetch_columns, statement
+from lakeservice.catalog.keys import NAME
+from lakeservice.catalog.places import Numbers
+from lakeservice.catalog.values import BOOLEAN, KIND_BITS, NUMBER, TEXT, whole
+
+if TYPE_CHECKING:
+    from lakeservice.catalog.conditions import Conditions
+    from lakeservice.catalog.places import Bools
+    from lakeservice.catalog.reading import Reading
+    from schemas.query import Operator, SortKey
+
+SORTABLE = (NUMBER, TEXT, BOOLEAN)
+"""Kinds that nodes are sorted by, in their order."""
+
+_TEXT_ONLY = "0::DOUBLE AS number, 0::DOUBLE AS rest, text"
+_RANKS = "SELECT node, kind, number, rest, text FROM ({source}) JOIN chosen USING (record)"
+
+Rank = tuple[int, float, float, str]
+"""A value as it sorts: its kind, a number and its rest, a text."""
+
+Floats = npt.NDArray[np.float64]
+Valued = tuple[Numbers, Floats, Floats]
+"""Nodes with a number and its rest each."""
+
+
+@dataclass
+class First:
+    """The first nodes of many by one key, as far as that key decides."""
+
+    found: list[Numbers] = field(default_factory=list)
+    """Nodes that are among the first, in no order."""
+    undecided: Bools | None = None
+    """Nodes of which some are: those with the value that the last has, or with none at all."""
+    wanted: int = 0
+    """How many of the undecided."""
+
+
+class SortColumn:
+    """One key to sort by, in one reading."""
+
+    def __init__(self, reading: Reading, conditions: Conditions, key: SortKey) -> None:
+        self._reading = reading
+        self._conditions = conditions
+        self._key = key.key
+        self._backwards = key.descending
+        self._is_name = key.key == "id"
+        number = NAME if self._is_name else reading.keys.number(key.key)
+        self._attribute = -1 if number is None else number << KIND_BITS
+        self._known: dict[int, Rank | None] = {}
+
+    def first(self, mask: Bools, wanted: int) -> First:
+        """Return the first nodes of a mask, of which there are more than are wanted."""
+        first = First(wanted=wanted)
+        left = mask.copy()
+        kinds = SORTABLE if self._attribute >= 0 else ()
+        for kind in reversed(kinds) if self._backwards else kinds:
+            if not first.wanted:
+                return first
+            if kind == TEXT:
+                self._add_texts(first, left)
+            elif not self._is_name:
+                self._add_numbers(first, left, kind)
+            if first.undecided is not None:
+                return first
+        first.undecided = left
+        return first
+
+    def ranks(self, nodes: Numbers) -> dict[int, Rank]:
+        """Return the values that some nodes are sorted by; nodes without are left out."""
+        asked = nodes.tolist()
+        unknown = [node for node in asked if node not in self._known]
+        if unknown and self._attribute >= 0 and self._reading.runs:
+            self._known.update(dict.fromkeys(unknown))
+            some = np.array(unknown, np.int64)
+            self._known.update(self._fetch(some, TEXTS, (TEXT,)))
+            if not self._is_name:
+                self._known.update(self._fetch(some, NUMBERS, (NUMBER, BOOLEAN)))
+        found = ((node, self._known.get(node)) for node in asked)
+        return {node: rank for node, rank in found if rank is not None}
+
+    def after(self, rank: Rank | None) -> Bools:
+        """Return the nodes whose value comes after another one; those without come last."""
+        if rank is None:
+            return self._reading.none()
+        return ~self._up_to(rank)
+
+    def equal(self, rank: Rank | None) -> Bools:
+        """Return the nodes that have a value, or those that have none."""
+        if rank is None:
+            if self._is_name:
+                return self._reading.none()
+            return ~self._conditions.of_kinds(self._key, SORTABLE)
+        if self._is_name:
+            return self._named("=", rank[3])
+        return self._conditions.equal(self._key, _value(rank))
+
+    def _up_to(self, rank: Rank) -> Bools:
+        if self._is_name:
+            return self._named(">=" if self._backwards else "<=", rank[3])
+        kinds = SORTABLE[rank[0] + 1 :] if self._backwards else SORTABLE[: rank[0]]
+        operator: Operator = "ge" if self._backwards else "le"
+        return self._conditions.of_kinds(self._key, kinds) | self._conditions.compared(
+            self._key, operator, _value(rank)
+        )
+
+    def _named(self, sign: str, name: str) -> Bools:
+        where = f"attribute = $1 AND text {sign} $2"
+        return self._reading.mask(TEXTS, where, [NAME << KIND_BITS | TEXT, name])
+
+    def _add_numbers(self, first: First, left: Bools, kind: int) -> None:
+        nodes, numbers, rests = self._numbers(left, kind)
+        left[nodes] = False
+        if nodes.size <= first.wanted:
+            self._remember(kind, nodes, numbers, rests)
+            first.found.append(nodes)
+            first.wanted -= nodes.size
+            return
+        equal = self._add_closer(first, kind, (nodes, numbers, rests), by=1)
+        if equal[2].any():
+            # Integers that are the same float: what is missing to it decides.
+            equal = self._add_closer(first, kind, equal, by=2)
+        first.undecided = self._reading.none()
+        first.undecided[equal[0]] = True
+
+    def _add_closer(self, first: First, kind: int, rows: Valued, by: int) -> Valued:
+        """Add the nodes that are before the last one wanted; return those that equal it."""
+        signed = -rows[by] if self._backwards else rows[by]
+        limit = np.partition(signed, first.wanted - 1)[first.wanted - 1]
+        closer, equal = signed < limit, signed == limit
+        nodes, numbers, rests = rows
+        self._remember(kind, nodes[closer], numbers[closer], rests[closer])
+        first.found.append(nodes[closer])
+        first.wanted -= int(np.count_nonzero(closer))
+        return nodes[equal], numbers[equal], rests[equal]
+
+    def _add_texts(self, first: First, left: Bools) -> None:
+        parts = self._in_order(left)
+        for part in parts:
+            left[part] = False
+        size = sum(part.size for part in parts)
+        if size <= first.wanted:
+            first.found += parts
+            first.wanted -= size
+            return
+        ranks = self.ranks(np.concatenate([part[: first.wanted] for part in parts]))
+        limit = sorted(ranks.values(), reverse=self._backwards)[first.wanted - 1]
+        closer = [
+            node
+            for node, rank in ranks.items()
+            if (rank > limit if self._backwards else rank < limit)
+        ]
+        first.found.append(np.array(closer, np.int64))
+        first.wanted -= len(closer)
+        first.undecided = self._reading.none()
+        for part in parts:
+            first.undecided[part] = True
+        first.undecided &= self.equal(limit)
+
+    def _numbers(self, mask: Bools, kind: int) -> Valued:
+        """Return the nodes of a mask that have a number of a kind, with the numbers."""
+        reading = self._reading
+        if not reading.runs:
+            return np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
+        query = reading.union(NUMBERS, "record, number, rest", "attribute = $1")
+        rows = fetch_columns(reading.cursor.execute(query, [self._attribute | kind]))
+        nodes, kept = reading.view.owners(rows["record"])
+        kept &= mask[nodes]
+        return nodes[kept].astype(np.int64), rows["number"][kept], rows["rest"][kept]
+
+    def _in_order(self, mask: Bools) -> list[Numbers]:
+        """Return for each run the nodes of a mask that have a text, in the order of the texts."""
+        parts = []
+        for run in self._reading.runs:
+            query = statement(
+                "SELECT record FROM {table} WHERE attribute = $1{order}",
+                table=run.table(TEXTS),
+                order="" if run.ordered else " ORDER BY text",
+            )
+            rows = fetch_columns(self._reading.cursor.execute(query, [self._attribute | TEXT]))
+            nodes = self._reading.view.holders(rows["record"])
+            nodes = nodes[mask[nodes]]
+            parts.append((nodes[::-1] if self._backwards else nodes).astype(np.int64))
+        return parts
+
+    def _remember(self, kind: int, nodes: Numbers, numbers: Floats, rests: Floats) -> None:
+        rows = zip(nodes.tolist(), numbers.tolist(), rests.tolist(), strict=True)
+        self._known.update((node, (kind, number, rest, "")) for node, number, rest in rows)
+
+    def _fetch(self, nodes: Numbers, relation: str, kinds: tuple[int, ...]) -> dict[int, Rank]:
+        values = "number, rest, '' AS text" if relation == NUMBERS else _TEXT_ONLY
+        where = " OR ".join(f"attribute = ${at + 1}" for at in range(len(kinds)))
+        source = self._reading.union(
+            relation, f"attribute & 15 AS kind, {values}, record", f"({where})"
+        )
+        with self._reading.chosen(nodes):
+            rows = self._reading.cursor.execute(
+                statement(_RANKS, source=source), [self._attribute | kind for kind in kinds]
+            ).fetchall()
+        return {row[0]: row[1:] for row in rows}
+
+
+def _value(rank: Rank) -> Any:
+    kind, number, rest, text = rank
+    if kind == TEXT:
+        return text
+    return bool(number) if kind == BOOLEAN else whole(number, rest)
