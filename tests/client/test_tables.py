@@ -59,7 +59,6 @@ def test_every_form_holds_the_same_rows(monitor: Table) -> None:
     assert np.array_equal(pandas["time_s"], MONITOR["time_s"])
 
 
-@pytest.mark.xfail(reason="the server's stream loses dictionaries", strict=False)
 def test_a_column_of_categories_comes_back(home: Container) -> None:
     values = ["open", "closed", "open"]
     node = home.write_table("t", {"shutter": pa.array(values).dictionary_encode()})
