@@ -12,6 +12,7 @@ from lakeservice.catalog.keys import FAMILY, NAME, SPEC, SPECS, WORD
 from lakeservice.catalog.values import (
     BOOLEAN,
     ELEMENT,
+    EXACT,
     KIND_BITS,
     LIST,
     MAX_LEVELS,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 NUMBERS = "numbers"
 TEXTS = "texts"
 _CACHED_TEXTS = 50_000
-_EXACT = 2**53
 
 
 class _DottedKeyError(Exception):
@@ -139,7 +139,7 @@ class AttributeRows:
                 texts.append(value)
                 text_records.append(record)
                 self._words |= cache.get(value) or self._words_of(value)
-            elif cls is float or (cls is int and -_EXACT <= value <= _EXACT):
+            elif cls is float or (cls is int and -EXACT <= value <= EXACT):
                 attributes.append(attribute)
                 numbers.append(value)
                 records.append(record)

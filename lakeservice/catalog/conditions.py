@@ -107,8 +107,9 @@ class Conditions:
             return self._reading.none()
         if isinstance(value, str):
             where = f"attribute = $1 AND text {_SIGNS[operator]} $2"
-            return self._texts(where, attribute | kind, value)
-        return self._numbers(_COMPARED[operator], attribute | kind, *halves(value))
+            return self._reading.mask(TEXTS, where, [attribute | kind, value], many=True)
+        where, parameters = _COMPARED[operator], [attribute | kind, *halves(value)]
+        return self._reading.mask(NUMBERS, where, parameters, many=True)
 
     def of_kinds(self, key: str, kinds: Iterable[int]) -> Bools:
         """Return the nodes whose value at a key is of one of some kinds."""
@@ -118,7 +119,8 @@ class Conditions:
         for kind in kinds:
             relation = TEXTS if kind in (TEXT, LIST) else NUMBERS
             parameters = [attribute | kind]
-            mask[self._reading.holders(relation, "attribute = $1", parameters)] = True
+            holders = self._reading.holders(relation, "attribute = $1", parameters, many=True)
+            mask[holders] = True
         return mask
 
     def present(self, key: str) -> Bools:
@@ -127,8 +129,8 @@ class Conditions:
         if attribute is None:
             return mask
         for relation in (NUMBERS, TEXTS):
-            where = "attribute BETWEEN $1 AND $2"
-            mask[self._reading.holders(relation, where, [attribute, attribute | OBJECT])] = True
+            where, parameters = "attribute BETWEEN $1 AND $2", [attribute, attribute | OBJECT]
+            mask[self._reading.holders(relation, where, parameters, many=True)] = True
         return mask
 
     def _and(self, query: asked.And) -> Bools:

@@ -9,11 +9,12 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 
 from schemas.errors import ErrorKind, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -94,12 +95,15 @@ class Database:
             cursor = self._idle.pop() if self._idle else self._connection.cursor()
         try:
             yield cursor
-        finally:
-            with self._mutex:
-                if self._closed:
-                    cursor.close()
-                else:
-                    self._idle.append(cursor)
+        except BaseException:
+            # It may hold a result that nobody has fetched, which would be in the next one's way.
+            cursor.close()
+            raise
+        with self._mutex:
+            if not self._closed:
+                self._idle.append(cursor)
+                return
+        cursor.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -172,10 +176,24 @@ def statement(template: str, **parts: str) -> str:
     return template.format(**parts)
 
 
-def fetch_columns(cursor: duckdb.DuckDBPyConnection) -> dict[str, npt.NDArray[Any]]:
-    """Return the result of what a cursor has just executed, as arrays of numbers."""
-    found: dict[str, Any] = cursor.fetchnumpy()
+def fetch_columns(
+    cursor: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] = ()
+) -> dict[str, npt.NDArray[Any]]:
+    """Return what a query finds as arrays of numbers."""
+    found: dict[str, Any] = cursor.execute(query, list(parameters)).fetchnumpy()
     return found
+
+
+def fetch_many(
+    cursor: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any]
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the same, half as quickly for a few rows and twice as quickly for a million."""
+    found = cursor.sql(query, params=list(parameters)).to_arrow_table()
+    empty = {name: np.zeros(0, found[name].type.to_pandas_dtype()) for name in found.column_names}
+    return {
+        name: np.concatenate([none, *(chunk.to_numpy() for chunk in found[name].chunks)])
+        for name, none in empty.items()
+    }
 
 
 def remove_database(file: Path) -> None:

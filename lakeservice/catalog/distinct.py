@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from lakeservice.catalog.attributes import NUMBERS, TEXTS
-from lakeservice.catalog.database import fetch_columns, statement
+from lakeservice.catalog.database import fetch_many, statement
 from lakeservice.catalog.keys import FAMILY, SPECS
 from lakeservice.catalog.values import BOOLEAN, KIND_BITS, LIST, NULL, NUMBER, TEXT, whole
 from schemas.entry import Spec
@@ -135,9 +135,9 @@ class DistinctValues:
                 continue
             order = "" if run.ordered else f" ORDER BY {names['group']}"
             query = statement(_RECORDS, table=names["table"], order=order)
-            rows = self._reading.cursor.execute(query, self._known(attribute, kind))
-            nodes, chosen = self._reading.view.owners(fetch_columns(rows)["record"])
-            chosen &= self._mask[nodes]
+            rows = fetch_many(self._reading.cursor, query, self._known(attribute, kind))
+            nodes, chosen = self._reading.view.owners(rows["record"])
+            chosen &= self._mask.take(nodes)
             before = np.concatenate([[0], np.cumsum(chosen)])
             ends = np.cumsum([group[3] for group in groups])
             counts = np.diff(before[np.concatenate([[0], ends])])

@@ -198,11 +198,11 @@ class Index:
             if version is not None or not self._requests.find(key):
                 return version
         with self._database.cursor() as cursor:
-            row = cursor.execute(
+            rows = cursor.execute(
                 "SELECT version FROM requests WHERE hash = ? AND key = ?",
                 [self._requests.hash_of(key), key],
-            ).fetchone()
-        return None if row is None else int(row[0])
+            ).fetchall()
+        return int(rows[0][0]) if rows else None
 
     def requests(self) -> Iterator[tuple[str, int]]:
         """Yield the answered idempotency keys with their versions."""
@@ -338,7 +338,7 @@ class Index:
         for _ in range(_PATIENCE):
             self.flush()
             with self._mutex:
-                if not self._changes:
+                if not self._changes and not self._in_hand:
                     return self._look_now(held)
         # Commits come in faster than they are written: this time they wait.
         with self._writing, self._mutex:
@@ -392,13 +392,11 @@ class Index:
     def _load(self) -> Keys:
         with self._database.cursor() as cursor:
             keys = dict(cursor.execute("SELECT key, number FROM keys").fetchall())
-            nodes = fetch_columns(
-                cursor.execute("SELECT parent, seq, hash FROM nodes ORDER BY number")
-            )
+            nodes = fetch_columns(cursor, "SELECT parent, seq, hash FROM nodes ORDER BY number")
             documents = fetch_columns(
-                cursor.execute("SELECT number, node, record FROM documents ORDER BY number")
+                cursor, "SELECT number, node, record FROM documents ORDER BY number"
             )
-            answered = fetch_columns(cursor.execute("SELECT hash, version FROM requests"))
+            answered = fetch_columns(cursor, "SELECT hash, version FROM requests")
         if nodes["seq"].size or documents["number"].size:
             self._places.load(nodes, documents)
             self._next_document = 1 + int(documents["number"].max(initial=-1))

@@ -86,7 +86,9 @@ class Ordering:
             return nodes
         first = self._columns[place].first(mask, wanted)
         if first.undecided is not None:
-            first.found.append(self._first(first.undecided, place + 1, first.wanted))
+            rest = self._first(first.undecided, place + 1, first.wanted)
+            self._columns[place].know(rest, first.rank)
+            first.found.append(rest)
         return np.concatenate([np.zeros(0, np.int64), *first.found])
 
     def _after(self, place: int, ranks: Sequence[Rank | None], seq: int) -> Bools:

@@ -102,6 +102,8 @@ class Places:
         self._document = np.zeros(1024, np.int64)
         self._owner = np.zeros(1024, np.int32)
         self._unchanged = True
+        self._shared: dict[str, int] = {}
+        """By array: how many of its elements a view may be looking at."""
         self._last_parent = ("", ROOT_NUMBER)
         self._append(GONE, 0)
         self.new_record(ROOT_NUMBER)
@@ -148,6 +150,7 @@ class Places:
             )
             level = np.flatnonzero(inside)
             gone.extend(level.tolist())
+        self._own("_alive", min(gone))
         self._alive[gone] = False
         self._children[gone] = 0
         self._last_parent = ("", ROOT_NUMBER)
@@ -171,6 +174,7 @@ class Places:
 
     def set_document(self, number: int, document: int) -> None:
         """Note where a node's document is."""
+        self._own("_document", number)
         self._document[number] = document
 
     def new_record(self, number: int) -> int:
@@ -179,6 +183,7 @@ class Places:
         if record == len(self._owner):
             self._owner = _doubled(self._owner)
         self._owner[record] = number
+        self._own("_record", number)
         self._record[number] = record
         self._unchanged &= record == number
         self.records += 1
@@ -250,16 +255,23 @@ class Places:
     def view(self, version: int) -> View:
         """Return the tree as it is now."""
         count = self.count
+        self._shared = dict.fromkeys(("_alive", "_record", "_document"), count)
         return View(
             version=version,
-            alive=self._alive[:count].copy(),
+            alive=self._alive[:count],
             parent=self._parent[:count],
             seq=self._seq[:count],
-            record=self._record[:count].copy(),
-            document=self._document[:count].copy(),
+            record=self._record[:count],
+            document=self._document[:count],
             owner=self._owner[: self.records],
             unchanged=self._unchanged,
         )
+
+    def _own(self, name: str, number: int) -> None:
+        """Make an array our own before an element changes that a view may be looking at."""
+        if number < self._shared.get(name, 0):
+            setattr(self, name, getattr(self, name).copy())
+            self._shared[name] = 0
 
     def _append(self, parent: int, seq: int) -> int:
         number = self.count

@@ -9,20 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from lakeservice.catalog.attributes import NUMBERS, TEXTS
-from lakeservice.catalog.database import fetch_columns, statement
+from lakeservice.catalog.database import fetch_many, statement
 from lakeservice.catalog.keys import NAME
-from lakeservice.catalog.places import Numbers
-from lakeservice.catalog.values import BOOLEAN, KIND_BITS, NUMBER, TEXT, whole
+from lakeservice.catalog.values import BOOLEAN, EXACT, KIND_BITS, NUMBER, TEXT, whole
 
 if TYPE_CHECKING:
     from lakeservice.catalog.conditions import Conditions
-    from lakeservice.catalog.places import Bools
+    from lakeservice.catalog.places import Bools, Numbers
     from lakeservice.catalog.reading import Reading
     from schemas.query import Operator, SortKey
 
 SORTABLE = (NUMBER, TEXT, BOOLEAN)
 """Kinds that nodes are sorted by, in their order."""
 
+_REMEMBERED = 10_000
 _TEXT_ONLY = "0::DOUBLE AS number, 0::DOUBLE AS rest, text"
 _RANKS = "SELECT node, kind, number, rest, text FROM ({source}) JOIN chosen USING (record)"
 
@@ -30,7 +30,7 @@ Rank = tuple[int, float, float, str]
 """A value as it sorts: its kind, a number and its rest, a text."""
 
 Floats = npt.NDArray[np.float64]
-Valued = tuple[Numbers, Floats, Floats]
+Valued = tuple[npt.NDArray[np.int32], Floats, Floats]
 """Nodes with a number and its rest each."""
 
 
@@ -44,6 +44,8 @@ class First:
     """Nodes of which some are: those with the value that the last has, or with none at all."""
     wanted: int = 0
     """How many of the undecided."""
+    rank: Rank | None = None
+    """The value that all the undecided have; None if they have none."""
 
 
 class SortColumn:
@@ -89,6 +91,10 @@ class SortColumn:
         found = ((node, self._known.get(node)) for node in asked)
         return {node: rank for node, rank in found if rank is not None}
 
+    def know(self, nodes: Numbers, rank: Rank | None) -> None:
+        """Take note of the value that some nodes are sorted by."""
+        self._known.update(dict.fromkeys(nodes.tolist(), rank))
+
     def after(self, rank: Rank | None) -> Bools:
         """Return the nodes whose value comes after another one; those without come last."""
         if rank is None:
@@ -119,30 +125,35 @@ class SortColumn:
         return self._reading.mask(TEXTS, where, [NAME << KIND_BITS | TEXT, name])
 
     def _add_numbers(self, first: First, left: Bools, kind: int) -> None:
-        nodes, numbers, rests = self._numbers(left, kind)
-        left[nodes] = False
-        if nodes.size <= first.wanted:
-            self._remember(kind, nodes, numbers, rests)
-            first.found.append(nodes)
-            first.wanted -= nodes.size
+        rows = self._numbers(left, kind)
+        if rows[0].size <= first.wanted:
+            left[rows[0]] = False
+            self._add(first, kind, rows)
+            first.wanted -= rows[0].size
             return
-        equal = self._add_closer(first, kind, (nodes, numbers, rests), by=1)
+        equal = self._add_closer(first, kind, rows, by=1)
         if equal[2].any():
             # Integers that are the same float: what is missing to it decides.
             equal = self._add_closer(first, kind, equal, by=2)
         first.undecided = self._reading.none()
         first.undecided[equal[0]] = True
+        first.rank = (kind, float(equal[1][0]), float(equal[2][0]), "")
 
     def _add_closer(self, first: First, kind: int, rows: Valued, by: int) -> Valued:
         """Add the nodes that are before the last one wanted; return those that equal it."""
         signed = -rows[by] if self._backwards else rows[by]
         limit = np.partition(signed, first.wanted - 1)[first.wanted - 1]
-        closer, equal = signed < limit, signed == limit
+        closer, equal = np.flatnonzero(signed < limit), np.flatnonzero(signed == limit)
+        self._add(first, kind, _taken(rows, closer))
+        first.wanted -= closer.size
+        return _taken(rows, equal)
+
+    def _add(self, first: First, kind: int, rows: Valued) -> None:
         nodes, numbers, rests = rows
-        self._remember(kind, nodes[closer], numbers[closer], rests[closer])
-        first.found.append(nodes[closer])
-        first.wanted -= int(np.count_nonzero(closer))
-        return nodes[equal], numbers[equal], rests[equal]
+        first.found.append(nodes.astype(np.int64))
+        if nodes.size <= _REMEMBERED:
+            ranked = zip(nodes.tolist(), numbers.tolist(), rests.tolist(), strict=True)
+            self._known.update((node, (kind, number, rest, "")) for node, number, rest in ranked)
 
     def _add_texts(self, first: First, left: Bools) -> None:
         parts = self._in_order(left)
@@ -166,17 +177,23 @@ class SortColumn:
         for part in parts:
             first.undecided[part] = True
         first.undecided &= self.equal(limit)
+        first.rank = limit
 
     def _numbers(self, mask: Bools, kind: int) -> Valued:
         """Return the nodes of a mask that have a number of a kind, with the numbers."""
         reading = self._reading
         if not reading.runs:
-            return np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
-        query = reading.union(NUMBERS, "record, number, rest", "attribute = $1")
-        rows = fetch_columns(reading.cursor.execute(query, [self._attribute | kind]))
-        nodes, kept = reading.view.owners(rows["record"])
-        kept &= mask[nodes]
-        return nodes[kept].astype(np.int64), rows["number"][kept], rows["rest"][kept]
+            return np.zeros(0, np.int32), np.zeros(0), np.zeros(0)
+        query = reading.union(NUMBERS, "record, number", "attribute = $1")
+        rows = fetch_many(reading.cursor, query, [self._attribute | kind])
+        numbers = rows["number"]
+        if numbers.max(initial=0) >= EXACT or numbers.min(initial=0) <= -EXACT:
+            query = reading.union(NUMBERS, "record, number, rest", "attribute = $1")
+            rows = fetch_many(reading.cursor, query, [self._attribute | kind])
+        nodes, present = reading.view.owners(rows["record"])
+        kept = np.flatnonzero(present & mask.take(nodes))
+        rests = rows.get("rest", np.zeros(len(nodes)))
+        return _taken((nodes, rows["number"], rests), kept)
 
     def _in_order(self, mask: Bools) -> list[Numbers]:
         """Return for each run the nodes of a mask that have a text, in the order of the texts."""
@@ -187,15 +204,11 @@ class SortColumn:
                 table=run.table(TEXTS),
                 order="" if run.ordered else " ORDER BY text",
             )
-            rows = fetch_columns(self._reading.cursor.execute(query, [self._attribute | TEXT]))
+            rows = fetch_many(self._reading.cursor, query, [self._attribute | TEXT])
             nodes = self._reading.view.holders(rows["record"])
-            nodes = nodes[mask[nodes]]
+            nodes = nodes.take(np.flatnonzero(mask.take(nodes)))
             parts.append((nodes[::-1] if self._backwards else nodes).astype(np.int64))
         return parts
-
-    def _remember(self, kind: int, nodes: Numbers, numbers: Floats, rests: Floats) -> None:
-        rows = zip(nodes.tolist(), numbers.tolist(), rests.tolist(), strict=True)
-        self._known.update((node, (kind, number, rest, "")) for node, number, rest in rows)
 
     def _fetch(self, nodes: Numbers, relation: str, kinds: tuple[int, ...]) -> dict[int, Rank]:
         values = "number, rest, '' AS text" if relation == NUMBERS else _TEXT_ONLY
@@ -208,6 +221,10 @@ class SortColumn:
                 statement(_RANKS, source=source), [self._attribute | kind for kind in kinds]
             ).fetchall()
         return {row[0]: row[1:] for row in rows}
+
+
+def _taken(rows: Valued, at: Numbers) -> Valued:
+    return rows[0].take(at), rows[1].take(at), rows[2].take(at)
 
 
 def _value(rank: Rank) -> Any:

@@ -18,7 +18,8 @@ KIND_BITS = 4
 MAX_LEVELS = 64
 """Deepest nesting that is searched; what lies deeper is kept and answered, but not found."""
 
-_EXACT = 2**53
+EXACT = 2**53
+"""Integers are floats exactly up to here; beyond, a number may have a rest (see `halves`)."""
 _SHORT = 64
 _WORD = re.compile(r"[^\W_]+")
 
@@ -42,7 +43,7 @@ def halves(value: float) -> tuple[float, float]:
     Pairs compare as the numbers do. A float holds integers exactly up to 2**53
     only, and times in nanoseconds or ids are larger; the pair holds 106 bits.
     """
-    if -_EXACT <= value <= _EXACT or isinstance(value, float):
+    if -EXACT <= value <= EXACT or isinstance(value, float):
         return float(value), 0.0
     try:
         number = float(value)
