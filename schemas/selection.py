@@ -64,6 +64,19 @@ class Selection(msgspec.Struct, frozen=True, array_like=True):
             for axis, length in zip(self.axes, shape, strict=True)
         )
 
+    def part(self, inner: Selection) -> Selection:
+        """Return the selection that takes ``inner`` out of what this one gives."""
+        kept = iter(inner.axes)
+        axes = []
+        for axis in self.axes:
+            if axis.drop:
+                axes.append(axis)
+                continue
+            taken = next(kept)
+            start = axis.start + taken.start * axis.step
+            axes.append(Axis(start, taken.count, axis.step * taken.step, taken.drop))
+        return Selection(tuple(axes))
+
     def to_text(self) -> str:
         """Return the text that `parse_selection` reads back to this selection."""
         return ",".join(

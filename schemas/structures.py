@@ -108,6 +108,17 @@ class DataType(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             dt_units=units,
         )
 
+    def packed(self) -> DataType:
+        """Return a record without gaps between its fields; what is no record stays as it is."""
+        if not self.fields:
+            return self
+        fields = tuple(
+            msgspec.structs.replace(field, dtype=field.dtype.packed(), offset=None)
+            for field in self.fields
+        )
+        size = sum(field.dtype.itemsize * math.prod(field.shape) for field in fields)
+        return msgspec.structs.replace(self, fields=fields, itemsize=size)
+
     def to_numpy(self) -> np.dtype[Any]:
         """Return the NumPy dtype.
 

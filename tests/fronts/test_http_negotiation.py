@@ -7,7 +7,8 @@ import pytest
 import zstandard
 from starlette.datastructures import Headers, QueryParams
 
-from lakeservice.fronts.http.array_forms import ARRAY_FORMS
+from lakeservice.export.array_text import CSV, JSON
+from lakeservice.export.raw import NPY, RAW
 from lakeservice.fronts.http.compression import compressed, encoding_for, is_worth_it
 from lakeservice.fronts.http.documents import document_type
 from lakeservice.fronts.http.etags import entity_tag, has_tag
@@ -16,7 +17,9 @@ from lakeservice.fronts.http.negotiation import chosen
 from schemas.errors import ErrorKind, InvalidRequestError
 
 if TYPE_CHECKING:
-    from lakeservice.fronts.http.call import Piece
+    from lakeservice.export.exporter import Piece
+
+FORMS = (RAW, JSON, CSV, NPY)
 
 
 @pytest.mark.parametrize(
@@ -56,13 +59,13 @@ def test_the_form_of_data_is_what_is_asked_for(
     query: str, accept: str | None, media_type: str
 ) -> None:
     headers = Headers({} if accept is None else {"accept": accept})
-    assert chosen(ARRAY_FORMS, QueryParams(query), headers).media_type == media_type
+    assert chosen(FORMS, QueryParams(query), headers).media_type == media_type
 
 
 @pytest.mark.parametrize(("query", "accept"), [("format=docx", "*/*"), ("", "image/png")])
 def test_a_form_that_nobody_writes_is_refused_with_the_known_ones(query: str, accept: str) -> None:
     with pytest.raises(InvalidRequestError, match="application/octet-stream, app") as caught:
-        chosen(ARRAY_FORMS, QueryParams(query), Headers({"accept": accept}))
+        chosen(FORMS, QueryParams(query), Headers({"accept": accept}))
     assert caught.value.kind is ErrorKind.UNKNOWN_FORMAT
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lakeservice.fronts.http.structures import packed, read_structure, structure_document
+from lakeservice.fronts.http.structures import read_structure, structure_document
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.structures import (
     ArrayStructure,
@@ -76,9 +76,9 @@ def test_a_record_is_told_field_by_field_without_gaps() -> None:
     assert document["data_type"]["itemsize"] == 1 + 16 + 2
     assert [field["name"] for field in document["data_type"]["fields"]] == ["a", "b", "c"]
     assert document["data_type"]["fields"][1]["shape"] == [2]
-    packed_dtype = packed(structure.data_type).to_numpy()
+    packed_dtype = structure.data_type.packed().to_numpy()
     assert packed_dtype == np.dtype([("a", "u1"), ("b", "<f8", (2,)), ("c", [("d", "<i2")])])
-    assert packed(DataType.from_numpy(np.dtype("<i4"))) == DataType.from_numpy(np.dtype("<i4"))
+    assert DataType.from_numpy(np.dtype("<i4")).packed() == DataType.from_numpy(np.dtype("<i4"))
     back = read_structure("array", document)
     assert isinstance(back, ArrayStructure)
     assert back.dtype == packed_dtype

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakeservice.fronts.http.array_forms import ARRAY_FORMS
+from lakeservice.export.registry import exporters_of, installed_exporters
 from lakeservice.fronts.http.documents import document
 from lakeservice.fronts.http.filters import FILTERS
 from lakeservice.fronts.http.negotiation import aliases
-from lakeservice.fronts.http.table_forms import TABLE_FORMS
+from lakeservice.fronts.http.operations import Operation
 from schemas.structures import FAMILIES
 
 if TYPE_CHECKING:
+    from lakeservice.export.exporter import Exporter
     from lakeservice.fronts.http.call import Call, Reply
 
 TILED_VERSION = "0.2.20"
 """Version of Tiled whose API this is; its clients decide by it what they may send."""
-_FORMS = {"array": ARRAY_FORMS, "table": TABLE_FORMS}
 
 
 def about(call: Call) -> Reply:
     """Return what the server offers; asked without a key."""
+    by_name: dict[str, list[Exporter]] = {family: [*exporters_of(family)] for family in FAMILIES}
+    for exporter in installed_exporters():
+        if exporter.spec is not None:
+            by_name.setdefault(exporter.spec, []).append(exporter)
     content = {
         "api_version": 0,
         "library_version": TILED_VERSION,
         "formats": {
-            family: [form.media_type for form in _FORMS.get(family, ())] for family in FAMILIES
+            name: list(dict.fromkeys(one.media_type for one in forms))
+            for name, forms in by_name.items()
         },
-        "aliases": {family: aliases(forms) for family, forms in _FORMS.items()},
+        "aliases": {name: aliases(forms) for name, forms in by_name.items()},
         "queries": list(FILTERS),
         "authentication": {"required": call.required, "providers": [], "links": None},
         "links": {"self": call.base, "documentation": f"{call.base}/"},
@@ -47,3 +52,9 @@ def whoami(call: Call) -> Reply:
         "scopes": sorted(call.principal.scopes),
     }
     return document(call, content)
+
+
+OPERATIONS = (
+    Operation(method="GET", path="/", work=about, scope=None),
+    Operation(method="GET", path="/auth/whoami", work=whoami, scope="read:metadata"),
+)

@@ -20,42 +20,25 @@ from lakeservice.fronts.http.requests import RequestIds
 from schemas.errors import ErrorKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from starlette.requests import Request
 
     from lakeservice.access.keys import Authenticator
-    from lakeservice.fronts.http.call import Call, Reply
     from lakeservice.service.service import Service
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 EXPOSED = ("ETag", "X-Request-ID", "X-Tiled-Request-ID", "Content-Disposition", "Retry-After")
 """Headers that a page from elsewhere may read."""
 
-ROUTES: tuple[tuple[str, str, Callable[[Call], Reply], str | None], ...] = (
-    ("GET", "/", abouts.about, None),
-    ("GET", "/auth/whoami", abouts.whoami, "read:metadata"),
-    ("GET", "/metadata/{path:path}", metadata.describe, "read:metadata"),
-    ("POST", "/metadata/{path:path}", metadata.create, "create:node"),
-    ("PUT", "/metadata/{path:path}", metadata.replace, "write:metadata"),
-    ("PATCH", "/metadata/{path:path}", metadata.patch, "write:metadata"),
-    ("DELETE", "/metadata/{path:path}", metadata.delete, "delete:node"),
-    ("GET", "/search/{path:path}", searching.search, "read:metadata"),
-    ("GET", "/search-deep/{path:path}", searching.search_deep, "read:metadata"),
-    ("GET", "/distinct/{path:path}", searching.distinct, "read:metadata"),
-    ("GET", "/array/full/{path:path}", arrays.full, "read:data"),
-    ("PUT", "/array/full/{path:path}", arrays.put_full, "write:data"),
-    ("GET", "/array/block/{path:path}", arrays.block, "read:data"),
-    ("PUT", "/array/block/{path:path}", arrays.put_block, "write:data"),
-    ("GET", "/table/full/{path:path}", tables.full, "read:data"),
-    ("POST", "/table/full/{path:path}", tables.full_by_body, "read:data"),
-    ("PUT", "/table/full/{path:path}", tables.put_full, "write:data"),
-    ("GET", "/table/partition/{path:path}", tables.partition, "read:data"),
-    ("POST", "/table/partition/{path:path}", tables.partition_by_body, "read:data"),
-    ("PUT", "/table/partition/{path:path}", tables.put_partition, "write:data"),
-    ("PATCH", "/table/partition/{path:path}", tables.append, "write:data"),
+OPERATIONS = (
+    *abouts.OPERATIONS,
+    *metadata.OPERATIONS,
+    *searching.OPERATIONS,
+    *arrays.OPERATIONS,
+    *tables.OPERATIONS,
 )
-"""Method, path below ``/api/v1``, what answers, and the scope that it needs."""
+"""Everything that can be asked below ``/api/v1``."""
 
 
 def create_app(
@@ -75,8 +58,8 @@ def create_app(
     limiter = anyio.CapacityLimiter(service.limits.http_threads)
     front = Front(service, authenticator, about, limiter)
     routes = [
-        Route(PREFIX + path, Endpoint(front, work, scope), methods=[method])
-        for method, path, work, scope in ROUTES
+        Route(PREFIX + one.path, Endpoint(front, one.work, one.scope), methods=[one.method])
+        for one in OPERATIONS
     ]
     routes += [Route("/", welcome), Route("/healthz", health)]
     return Starlette(

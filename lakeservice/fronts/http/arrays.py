@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import numpy as np
 
-from lakeservice.fronts.http.array_forms import ARRAY_FORMS
 from lakeservice.fronts.http.call import Reply, media_type_of
 from lakeservice.fronts.http.documents import document
-from lakeservice.fronts.http.etags import entity_tag
-from lakeservice.fronts.http.negotiation import chosen
-from lakeservice.fronts.http.structures import packed
+from lakeservice.fronts.http.exports import exported
+from lakeservice.fronts.http.operations import AS_OF, FILE_NAME, FORMAT, Operation, Parameter
+from lakeservice.service.sources import ArrayRows
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.selection import Axis, Selection, parse_selection
 
@@ -50,22 +48,11 @@ def block(call: Call) -> Reply:
 
 
 def _reply(call: Call, node: Node, selection: Selection) -> Reply:
-    structure = array_structure(call, node)
+    array_structure(call, node)
     _check_expected(call.params.get("expected_shape"), selection.shape)
-    form = chosen(ARRAY_FORMS, call.params, call.headers)
-    dtype = packed(structure.data_type).to_numpy()
-    form.check(selection.shape, dtype)
-    tag = entity_tag(node.id, node.revision, node.version, selection.to_text(), form.media_type)
-    call.unless_known(tag)
-    blocks = call.service.read_array(node, selection)
-    if dtype != structure.dtype:
-        blocks = (piece.astype(dtype) for piece in blocks)
-    reply = Reply(
-        form.write(blocks, selection.shape, dtype),
-        form.sent_as,
-        length=form.size(selection.shape, dtype),
+    return exported(
+        call, ArrayRows(service=call.service, node=node, options=call.params, selection=selection)
     )
-    return with_file_name(call, reply).tagged(tag)
 
 
 def put_full(call: Call) -> Reply:
@@ -74,7 +61,7 @@ def put_full(call: Call) -> Reply:
         return document(call, None)
     node = call.service.describe(call.path)
     structure = array_structure(call, node)
-    dtype = packed(structure.data_type).to_numpy()
+    dtype = structure.data_type.packed().to_numpy()
     _check_upload(call, structure.shape, dtype)
     rows = (block.astype(structure.dtype, copy=False) for block in uploaded_rows(call, structure))
     update = call.service.changes.replace_array(node, rows)
@@ -94,7 +81,7 @@ def put_block(call: Call) -> Reply:
         )
     position = block_position(structure, call.params.get("block"))
     _, shape = block_bounds(structure, call.params.get("block"))
-    dtype = packed(structure.data_type).to_numpy()
+    dtype = structure.data_type.packed().to_numpy()
     size = _check_upload(call, shape, dtype)
     payload = call.body.whole(size)
     if len(payload) != size:
@@ -178,7 +165,7 @@ def uploaded_rows(call: Call, structure: ArrayStructure) -> Iterator[np.ndarray[
     InvalidRequestError
         ``bad-body``: it sends more or fewer bytes than the array takes.
     """
-    dtype = packed(structure.data_type).to_numpy()
+    dtype = structure.data_type.packed().to_numpy()
     shape, trailing = structure.shape, structure.shape[1:]
     size = math.prod(shape) * dtype.itemsize
     row = math.prod(trailing) * dtype.itemsize
@@ -234,9 +221,43 @@ def _check_expected(text: str | None, shape: tuple[int, ...]) -> None:
         )
 
 
-def with_file_name(call: Call, reply: Reply) -> Reply:
-    """Add the file name under which a browser keeps the answer, where one is asked for."""
-    name = call.params.get("filename")
-    if name:
-        reply.headers["Content-Disposition"] = f"attachment; filename*=utf-8''{quote(name[:255])}"
-    return reply
+SLICE = Parameter("slice", "text", "Part of the array, as NumPy writes it: ``0,10:20,::2``.")
+EXPECTED = Parameter("expected_shape", "text", "Shape that the answer must have: ``3,4``.")
+BLOCK = Parameter("block", "text", "Position in the grid of chunks: ``0,3``.", required=True)
+PERSIST = Parameter("persist", "flag", "Keep the data; false only sends it to subscribers.")
+READ = (SLICE, EXPECTED, FORMAT, FILE_NAME, AS_OF)
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/array/full/{path:path}",
+        work=full,
+        scope="read:data",
+        params=READ,
+        family="array",
+    ),
+    Operation(
+        method="PUT",
+        path="/array/full/{path:path}",
+        work=put_full,
+        scope="write:data",
+        params=(PERSIST,),
+        uploads=(OCTETS,),
+    ),
+    Operation(
+        method="GET",
+        path="/array/block/{path:path}",
+        work=block,
+        scope="read:data",
+        params=(BLOCK, *READ),
+        family="array",
+    ),
+    Operation(
+        method="PUT",
+        path="/array/block/{path:path}",
+        work=put_block,
+        scope="write:data",
+        params=(BLOCK, PERSIST),
+        uploads=(OCTETS,),
+    ),
+)

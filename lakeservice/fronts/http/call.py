@@ -16,12 +16,10 @@ if TYPE_CHECKING:
     from starlette.datastructures import Headers, QueryParams
 
     from lakeservice.access.principals import Principal
+    from lakeservice.export.exporter import Piece
     from lakeservice.fronts.http.body import Body
     from lakeservice.service.service import Service
     from schemas.commit import Applied, Mutation
-
-Piece = bytes | memoryview
-"""A part of an answer, ready for the socket."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from starlette.datastructures import Headers
     from starlette.types import Scope
 
-    from lakeservice.fronts.http.call import Piece
+    from lakeservice.export.exporter import Piece
 
 SMALLEST = 1000
 """Shorter answers are sent as they are, in bytes."""

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from lakeservice.access.keys import key_in_header
 from lakeservice.access.principals import ANONYMOUS, Principal
 from lakeservice.fronts.http.body import Body
-from lakeservice.fronts.http.call import Call, Piece, Reply
+from lakeservice.fronts.http.call import Call, Reply
 from lakeservice.fronts.http.compression import compressed, encoding_for, is_worth_it
 from lakeservice.fronts.http.etags import NotModifiedError
 from lakeservice.fronts.status import BUG, BUG_KIND, RETRY_AFTER_S, WIRE
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
     from lakeservice.access.keys import Authenticator
+    from lakeservice.export.exporter import Piece
     from lakeservice.service.service import Service
 
 logger = logging.getLogger(__name__)

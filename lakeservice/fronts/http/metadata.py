@@ -17,6 +17,7 @@ from lakeservice.fronts.http.envelope import (
 )
 from lakeservice.fronts.http.etags import entity_tag
 from lakeservice.fronts.http.links import node_links
+from lakeservice.fronts.http.operations import AS_OF, FLAG_LINKS, Operation, Parameter
 from lakeservice.fronts.http.patches import JSON_PATCH, MERGE_PATCH, json_patched, merge_patched
 from lakeservice.fronts.http.structures import read_structure
 from lakeservice.service.writing import Draft
@@ -286,3 +287,49 @@ def _tags(tags: Any) -> tuple[str, ...] | None:
         return tuple(msgspec.convert(tags, list[str]))
     except msgspec.ValidationError as error:
         raise InvalidRequestError(ErrorKind.BAD_METADATA, f"access_tags: {error}") from None
+
+
+FIELDS = Parameter("fields", "texts", "Parts of the node to fill in; all where it is left out.")
+SOURCES = Parameter("include_data_sources", "flag", "Add the data sources.")
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/metadata/{path:path}",
+        work=describe,
+        scope="read:metadata",
+        params=(FIELDS, SOURCES, FLAG_LINKS, AS_OF),
+    ),
+    Operation(
+        method="POST",
+        path="/metadata/{path:path}",
+        work=create,
+        scope="create:node",
+        params=(Parameter("parents", "flag", "Create missing containers above it too."),),
+        body=_Create,
+    ),
+    Operation(
+        method="PUT",
+        path="/metadata/{path:path}",
+        work=replace,
+        scope="write:metadata",
+        body=_Change,
+    ),
+    Operation(
+        method="PATCH",
+        path="/metadata/{path:path}",
+        work=patch,
+        scope="write:metadata",
+        body=_Change,
+    ),
+    Operation(
+        method="DELETE",
+        path="/metadata/{path:path}",
+        work=delete,
+        scope="delete:node",
+        params=(
+            Parameter("recursive", "flag", "Delete all that is below it too."),
+            Parameter("external_only", "flag", "Refuse where data kept in this lake would go."),
+        ),
+    ),
+)

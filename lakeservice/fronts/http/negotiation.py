@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from lakeservice.fronts.http.call import media_type_of
 from schemas.errors import ErrorKind, InvalidRequestError
@@ -13,26 +12,10 @@ if TYPE_CHECKING:
 
     from starlette.datastructures import Headers, QueryParams
 
-
-@dataclass(frozen=True)
-class Form:
-    """One way to write data, known by a media type and by short names."""
-
-    media_type: str
-    names: tuple[str, ...] = ()
-    content_type: str = ""
-    """What is sent as Content-Type, where it is more than the media type."""
-
-    @property
-    def sent_as(self) -> str:
-        """The Content-Type of an answer in this form."""
-        return self.content_type or self.media_type
+    from lakeservice.export.exporter import Exporter
 
 
-F = TypeVar("F", bound=Form)
-
-
-def chosen(forms: Sequence[F], params: QueryParams, headers: Headers) -> F:
+def chosen(forms: Sequence[Exporter], params: QueryParams, headers: Headers) -> Exporter:
     """Return the form that a request asks for: ``?format=`` first, then Accept.
 
     The first form is the one for who does not care.
@@ -42,9 +25,10 @@ def chosen(forms: Sequence[F], params: QueryParams, headers: Headers) -> F:
     InvalidRequestError
         ``unknown-format``: none of what is asked for can be written.
     """
-    known = {form.media_type: form for form in forms}
+    known: dict[str, Exporter] = {}
     for form in forms:
-        known.update((name, form) for name in form.names)
+        for name in (form.media_type, *form.names):
+            known.setdefault(name, form)
     if params.get("format"):
         wanted = [part.strip().lower().lstrip(".") for part in params["format"].split(",")]
     else:
@@ -66,9 +50,13 @@ def chosen(forms: Sequence[F], params: QueryParams, headers: Headers) -> F:
     )
 
 
-def aliases(forms: Sequence[Form]) -> Mapping[str, list[str]]:
+def aliases(forms: Sequence[Exporter]) -> Mapping[str, list[str]]:
     """Return the short names of each media type, for clients that look them up."""
-    return {form.media_type: list(form.names) for form in forms if form.names}
+    known: dict[str, list[str]] = {}
+    for form in forms:
+        if form.names:
+            known.setdefault(form.media_type, []).extend(form.names)
+    return known
 
 
 def _accepted(accept: str | None) -> list[str]:

@@ -11,6 +11,7 @@ from lakeservice.fronts.http.envelope import envelope, items, spec_documents, wa
 from lakeservice.fronts.http.etags import entity_tag
 from lakeservice.fronts.http.links import HIDDEN, node_link, page_link
 from lakeservice.fronts.http.listings import read_condition, read_search
+from lakeservice.fronts.http.operations import AS_OF, FLAG_LINKS, Operation, Parameter
 from lakeservice.service.listing import Listing
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.ticket import Search
@@ -118,3 +119,47 @@ def _state_tag(call: Call) -> str:
     tag = entity_tag(call.service.lake.id, version, call.base, call.path, question, media_type)
     call.unless_known(tag)
     return tag
+
+
+LISTED = (
+    Parameter("fields", "texts", "Parts of each node to fill in; all where it is left out."),
+    Parameter("sort", "texts", "Keys to sort by, in their order; a minus runs backwards."),
+    Parameter("page[limit]", "integer", "Nodes on a page."),
+    Parameter("page[offset]", "integer", "Nodes before the page."),
+    Parameter("page[cursor]", "text", "Where the page before ended."),
+    Parameter("q", "text", "Condition as text: ``energy_ev > 12000 and sample = 'x'``."),
+    Parameter("include_data_sources", "flag", "Add the data sources."),
+    FLAG_LINKS,
+    AS_OF,
+)
+"""Filters come besides, as ``filter[NAME][condition][FIELD]=…``."""
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/search/{path:path}",
+        work=search,
+        scope="read:metadata",
+        params=LISTED,
+    ),
+    Operation(
+        method="GET",
+        path="/search-deep/{path:path}",
+        work=search_deep,
+        scope="read:metadata",
+        params=LISTED,
+    ),
+    Operation(
+        method="GET",
+        path="/distinct/{path:path}",
+        work=distinct,
+        scope="read:metadata",
+        params=(
+            Parameter("metadata", "texts", "Metadata keys whose values are wanted."),
+            Parameter("structure_families", "flag", "List the structure families."),
+            Parameter("specs", "flag", "List the specs."),
+            Parameter("counts", "flag", "Count the nodes of each value."),
+            AS_OF,
+        ),
+    ),
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -110,10 +109,10 @@ def shown_columns(structure: TableStructure) -> list[str]:
 
 
 def data_type_document(data_type: DataType) -> dict[str, Any]:
-    """Return a dtype as Tiled's clients read it; records are packed (see `packed`)."""
+    """Return a dtype as Tiled's clients read it; records are packed."""
     if data_type.fields:
         return {
-            "itemsize": packed(data_type).itemsize,
+            "itemsize": data_type.packed().itemsize,
             "fields": [
                 {
                     "name": field.name,
@@ -129,18 +128,6 @@ def data_type_document(data_type: DataType) -> dict[str, Any]:
         "itemsize": data_type.itemsize,
         "dt_units": f"[{data_type.dt_units}]" if data_type.dt_units else None,
     }
-
-
-def packed(data_type: DataType) -> DataType:
-    """Return a record without gaps: Tiled's form has no offsets, so this is what is sent."""
-    if not data_type.fields:
-        return data_type
-    fields = tuple(
-        msgspec.structs.replace(field, dtype=packed(field.dtype), offset=None)
-        for field in data_type.fields
-    )
-    size = sum(field.dtype.itemsize * math.prod(field.shape) for field in fields)
-    return msgspec.structs.replace(data_type, fields=fields, itemsize=size)
 
 
 class _DataType(msgspec.Struct):
@@ -164,7 +151,7 @@ class _DataType(msgspec.Struct):
                 for field in self.fields or ()
             ),
         )
-        return packed(data_type)
+        return data_type.packed()
 
 
 class _Field(msgspec.Struct):

@@ -12,8 +12,8 @@ import pyarrow.csv
 import pyarrow.parquet
 from starlette.requests import ClientDisconnect
 
+from lakeservice.export.arrow import ARROW_FILE, ARROW_STREAM, PARQUET
 from lakeservice.fronts.http.call import media_type_of
-from lakeservice.fronts.http.table_forms import ARROW_FILE, ARROW_STREAM, CSV, PARQUET
 from schemas.errors import ErrorKind, InvalidRequestError, LakeError, TooLargeError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ SPOOLED_BYTES = 16 << 20
 """A Parquet upload above this size waits in a temporary file."""
 UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
 """Names that pandas gives to columns of an index without a name."""
+CSV = "text/csv"
 FORMS = (ARROW_FILE, ARROW_STREAM, PARQUET, CSV)
 
 

@@ -2,72 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
-import pyarrow as pa
 
-from lakeservice.fronts.http.arrays import with_file_name
-from lakeservice.fronts.http.call import Reply
+from lakeservice.export.arrow import ARROW_FILE
 from lakeservice.fronts.http.documents import document
-from lakeservice.fronts.http.etags import entity_tag
-from lakeservice.fronts.http.negotiation import chosen
+from lakeservice.fronts.http.exports import exported, exporter_for
+from lakeservice.fronts.http.operations import AS_OF, FILE_NAME, FORMAT, Operation, Parameter
 from lakeservice.fronts.http.partitions import parts_of, stored_parts
-from lakeservice.fronts.http.table_bodies import UNNAMED_INDEX, uploaded_table
-from lakeservice.fronts.http.table_forms import ARROW_FILE, TABLE_FORMS
+from lakeservice.fronts.http.table_bodies import FORMS, UNNAMED_INDEX, uploaded_table
+from lakeservice.service.sources import TableRows
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.structures import TableStructure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import pyarrow as pa
 
-    from lakeservice.fronts.http.call import Call
-    from lakeservice.service.service import Service
+    from lakeservice.fronts.http.call import Call, Reply
     from schemas.entry import Node
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The rows and columns of a table that a request asks for."""
-
-    service: Service
-    node: Node
-    columns: tuple[str, ...] | None
-    where: str | None
-    limit: int | None
-    parts: range | None
-    """Stored parts; None for all."""
-
-    def read(self, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
-        """Return a fresh reader, of these columns where they are named."""
-        wanted = self.columns if columns is None else columns
-        if self.parts is None:
-            return self._reader(wanted, self.limit, None)
-        if not self.parts:
-            return self._reader(wanted, 0, None)
-        first = self._reader(wanted, self.limit, self.parts[0])
-        if len(self.parts) == 1:
-            return first
-        batches = self._one_after_another(wanted, first, self.parts)
-        return pa.RecordBatchReader.from_batches(first.schema, batches)
-
-    def _one_after_another(
-        self, columns: tuple[str, ...] | None, first: pa.RecordBatchReader, parts: range
-    ) -> Iterator[pa.RecordBatch]:
-        left = self.limit
-        for part in parts:
-            with first if part == parts[0] else self._reader(columns, left, part) as reader:
-                for batch in reader:
-                    left = None if left is None else left - batch.num_rows
-                    yield batch
-
-    def _reader(
-        self, columns: tuple[str, ...] | None, limit: int | None, part: int | None
-    ) -> pa.RecordBatchReader:
-        return self.service.read_table(
-            self.node, columns=columns, where=self.where, limit=limit, partition=part
-        )
 
 
 def full(call: Call) -> Reply:
@@ -93,22 +46,20 @@ def partition_by_body(call: Call) -> Reply:
 def _reply(call: Call, columns: tuple[str, ...] | None, *, whole: bool) -> Reply:
     number = None if whole else _partition(call)
     node = call.service.describe(call.path, as_of=call.as_of)
-    form = chosen(TABLE_FORMS, call.params, call.headers)
-    parts = None if number is None else _parts(call, node, number)
+    _declared(node)
+    form = exporter_for(call, node)
     if columns is not None and form.media_type == ARROW_FILE:
         columns = _with_index(node, columns)
-    asked = Asked(
+    source = TableRows(
         service=call.service,
         node=node,
+        options=call.params,
         columns=columns,
         where=call.params.get("where") or None,
         limit=call.integer("limit"),
-        parts=parts,
+        parts=None if number is None else _parts(call, node, number),
     )
-    question = (columns, asked.where, asked.limit, parts, form.media_type)
-    tag = entity_tag(node.id, node.revision, node.version, question)
-    call.unless_known(tag)
-    return with_file_name(call, Reply(form.write(asked), form.sent_as)).tagged(tag)
+    return exported(call, source, form)
 
 
 def _parts(call: Call, node: Node, number: int) -> range:
@@ -196,3 +147,70 @@ def _columns_in_body(call: Call) -> tuple[str, ...] | None:
             ErrorKind.BAD_BODY, f"the body is a JSON list of column names: {error}"
         ) from None
     return tuple(listed) if listed else None
+
+
+COLUMN = Parameter("column", "texts", "Names of columns; all where it is left out.")
+WHERE = Parameter("where", "text", "Condition on the rows: ``energy > 12000 and ok = true``.")
+LIMIT = Parameter("limit", "integer", "Most rows to send.")
+PARTITION = Parameter("partition", "integer", "Number of the partition, from 0.", required=True)
+READ = (COLUMN, WHERE, LIMIT, FORMAT, FILE_NAME, AS_OF)
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/table/full/{path:path}",
+        work=full,
+        scope="read:data",
+        params=READ,
+        family="table",
+    ),
+    Operation(
+        method="POST",
+        path="/table/full/{path:path}",
+        work=full_by_body,
+        scope="read:data",
+        params=READ,
+        body=list[str] | None,
+        family="table",
+    ),
+    Operation(
+        method="PUT",
+        path="/table/full/{path:path}",
+        work=put_full,
+        scope="write:data",
+        uploads=FORMS,
+    ),
+    Operation(
+        method="GET",
+        path="/table/partition/{path:path}",
+        work=partition,
+        scope="read:data",
+        params=(PARTITION, *READ),
+        family="table",
+    ),
+    Operation(
+        method="POST",
+        path="/table/partition/{path:path}",
+        work=partition_by_body,
+        scope="read:data",
+        params=(PARTITION, *READ),
+        body=list[str] | None,
+        family="table",
+    ),
+    Operation(
+        method="PUT",
+        path="/table/partition/{path:path}",
+        work=put_partition,
+        scope="write:data",
+        params=(PARTITION,),
+        uploads=FORMS,
+    ),
+    Operation(
+        method="PATCH",
+        path="/table/partition/{path:path}",
+        work=append,
+        scope="write:data",
+        params=(PARTITION,),
+        uploads=FORMS,
+    ),
+)

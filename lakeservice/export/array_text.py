@@ -1,68 +1,31 @@
-"""Arrays as bytes: raw, NPY, JSON, CSV; each written from blocks in C order, one at a time."""
+"""Arrays as text: JSON and CSV, written from blocks in C order, one at a time."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from lakeservice.fronts.http.negotiation import Form
+from lakeservice.export.exporter import Exporter
 from schemas.errors import ErrorKind, InvalidRequestError
 
 if TYPE_CHECKING:
-    from lakeservice.fronts.http.call import Piece
+    from lakeservice.export.exporter import Piece
+    from lakeservice.export.sources import ArraySource, Shape
 
 Blocks = Iterator[np.ndarray[Any, Any]]
-Shape = tuple[int, ...]
 TEXT_ELEMENTS = 1 << 16
 """Elements that become text at a time."""
 
 
-@dataclass(frozen=True)
-class ArrayForm(Form):
-    """A form of arrays, and how it is written."""
-
-    write: Callable[[Blocks, Shape, np.dtype[Any]], Iterator[Piece]] = lambda *_: iter(())
-    size: Callable[[Shape, np.dtype[Any]], int | None] = lambda *_: None
-    """Bytes of the answer, where that is known from shape and dtype."""
-    check: Callable[[Shape, np.dtype[Any]], None] = lambda *_: None
-    """Refuses what this form cannot say, before anything is read."""
-
-
-def write_raw(blocks: Blocks, shape: Shape, dtype: np.dtype[Any]) -> Iterator[Piece]:
-    """Yield the elements as they lie in memory, in the array's own byte order."""
-    for block in blocks:
-        if block.nbytes:
-            whole = np.ascontiguousarray(block, dtype)
-            yield whole.reshape(-1).view(np.uint8).data
-
-
-def write_npy(blocks: Blocks, shape: Shape, dtype: np.dtype[Any]) -> Iterator[Piece]:
-    """Yield a NumPy file."""
-    yield _npy_header(shape, dtype)
-    yield from write_raw(blocks, shape, dtype)
-
-
-def _npy_header(shape: Shape, dtype: np.dtype[Any]) -> bytes:
-    header = io.BytesIO()
-    descr = np.lib.format.dtype_to_descr(dtype)
-    fields = {"descr": descr, "fortran_order": False, "shape": shape}
-    try:
-        np.lib.format.write_array_header_1_0(header, fields)
-    except ValueError:
-        header = io.BytesIO()
-        np.lib.format.write_array_header_2_0(header, fields)
-    return header.getvalue()
-
-
-def write_json(blocks: Blocks, shape: Shape, dtype: np.dtype[Any]) -> Iterator[Piece]:
+def write_json(source: ArraySource) -> Iterator[Piece]:
     """Yield nested lists; what is not finite is null, a complex number is a pair."""
+    blocks, shape = source.blocks(), source.shape
     if 0 in shape:
         yield _JSON.encode(np.empty(shape, np.uint8).tolist())
         return
@@ -95,8 +58,9 @@ def _boundaries(seen: int, shape: Shape, unit: int) -> int:
     return number
 
 
-def write_csv(blocks: Blocks, shape: Shape, dtype: np.dtype[Any]) -> Iterator[Piece]:
+def write_csv(source: ArraySource) -> Iterator[Piece]:
     """Yield one line for each row of a table of numbers; one value a line for fewer axes."""
+    blocks, shape, dtype = source.blocks(), source.shape, source.dtype
     if dtype.names:
         yield _csv_line([dtype.names])
     width = shape[1] if len(shape) == 2 else 1
@@ -129,8 +93,9 @@ def _csv_line(rows: Any) -> bytes:
     return out.getvalue().encode()
 
 
-def check_csv(shape: Shape, dtype: np.dtype[Any]) -> None:
+def check_csv(source: ArraySource) -> None:
     """Refuse what has no lines and columns."""
+    shape, dtype = source.shape, source.dtype
     nested = dtype.names and any(dtype[name].subdtype or dtype[name].names for name in dtype.names)
     if len(shape) > (1 if dtype.names else 2) or nested:
         raise InvalidRequestError(
@@ -175,18 +140,12 @@ def _json_value(value: Any) -> Any:
 _JSON = msgspec.json.Encoder(enc_hook=_json_value)
 
 
-def _raw_size(shape: Shape, dtype: np.dtype[Any]) -> int:
-    return math.prod(shape) * dtype.itemsize
-
-
-def _npy_size(shape: Shape, dtype: np.dtype[Any]) -> int:
-    return len(_npy_header(shape, dtype)) + _raw_size(shape, dtype)
-
-
-ARRAY_FORMS = (
-    ArrayForm("application/octet-stream", write=write_raw, size=_raw_size),
-    ArrayForm("application/json", ("json",), write=write_json),
-    ArrayForm("text/csv", ("csv",), "text/csv; charset=utf-8", write=write_csv, check=check_csv),
-    ArrayForm("application/x-npy", ("npy",), write=write_npy, size=_npy_size),
+JSON = Exporter(family="array", media_type="application/json", names=("json",), write=write_json)
+CSV = Exporter(
+    family="array",
+    media_type="text/csv",
+    names=("csv",),
+    content_type="text/csv; charset=utf-8",
+    write=write_csv,
+    check=check_csv,
 )
-"""Forms of arrays; the first is the one for who does not ask."""

@@ -1,114 +1,29 @@
-"""Tables as bytes: Arrow, Parquet, CSV, JSON; each written batch by batch."""
+"""Tables as text: CSV and JSON, written batch by batch."""
 
 from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet
 
-from lakeservice.fronts.http.negotiation import Form
+from lakeservice.export.exporter import Exporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from lakeservice.fronts.http.call import Piece
+    from lakeservice.export.exporter import Piece
+    from lakeservice.export.sources import TableSource
 
 ROWS = 65_536
 """Rows that become text at a time."""
-ARROW_FILE = "application/vnd.apache.arrow.file"
-ARROW_STREAM = "application/vnd.apache.arrow.stream"
-PARQUET = "application/x-parquet"
-CSV = "text/csv"
 
 
-class Rows(Protocol):
-    """Rows that can be read more than once, with all or with some of their columns."""
-
-    def read(self, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
-        """Return a fresh reader."""
-        ...
-
-
-@dataclass(frozen=True)
-class TableForm(Form):
-    """A form of tables, and how it is written."""
-
-    write: Callable[[Rows], Iterator[Piece]] = lambda _: iter(())
-
-
-class Sink(io.RawIOBase):
-    """A file that is written to, and emptied between two writes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._written: list[bytes] = []
-        self._position = 0
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def write(self, payload: Any) -> int:
-        """Keep a copy of some bytes."""
-        piece = bytes(payload)
-        self._written.append(piece)
-        self._position += len(piece)
-        return len(piece)
-
-    def tell(self) -> int:
-        """Return how many bytes were written in all."""
-        return self._position
-
-    def take(self) -> bytes:
-        """Return what was written since the last time."""
-        taken = b"".join(self._written)
-        self._written.clear()
-        return taken
-
-
-def write_arrow_file(rows: Rows) -> Iterator[Piece]:
-    """Yield an Arrow IPC file."""
-    sink = Sink()
-    with rows.read() as reader:
-        with pa.ipc.new_file(pa.PythonFile(sink, mode="w"), reader.schema) as writer:
-            yield from _written(sink, writer, reader)
-        yield sink.take()
-
-
-def write_arrow_stream(rows: Rows) -> Iterator[Piece]:
-    """Yield an Arrow IPC stream."""
-    sink = Sink()
-    with rows.read() as reader:
-        with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), reader.schema) as writer:
-            yield from _written(sink, writer, reader)
-        yield sink.take()
-
-
-def write_parquet(rows: Rows) -> Iterator[Piece]:
-    """Yield a Parquet file, one row group for each batch."""
-    sink = Sink()
-    with rows.read() as reader:
-        file = pa.PythonFile(sink, mode="w")
-        with pyarrow.parquet.ParquetWriter(file, reader.schema, compression="zstd") as writer:
-            yield from _written(sink, writer, reader)
-        yield sink.take()
-
-
-def _written(sink: Sink, writer: Any, reader: pa.RecordBatchReader) -> Iterator[Piece]:
-    for batch in reader:
-        writer.write_batch(batch)
-        if piece := sink.take():
-            yield piece
-
-
-def write_csv(rows: Rows) -> Iterator[Piece]:
+def write_csv(rows: TableSource) -> Iterator[Piece]:
     """Yield a header line and a line for each row; nulls are empty, nested values are JSON."""
     with rows.read() as reader:
         header = io.StringIO()
@@ -160,7 +75,7 @@ def _decoded(value: bytes | str | None) -> str | None:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def write_json(rows: Rows) -> Iterator[Piece]:
+def write_json(rows: TableSource) -> Iterator[Piece]:
     """Yield one object of lists, a list for each column, in the order of the columns.
 
     The rows are read once for each column, so that no more than a batch is in memory.
@@ -199,11 +114,11 @@ def _json(value: Any) -> bytes:
     return msgspec.json.encode(value, enc_hook=str)
 
 
-TABLE_FORMS = (
-    TableForm(ARROW_FILE, ("arrow", "feather"), write=write_arrow_file),
-    TableForm(ARROW_STREAM, ("arrows",), write=write_arrow_stream),
-    TableForm(PARQUET, ("parquet",), write=write_parquet),
-    TableForm(CSV, ("csv",), "text/csv; charset=utf-8", write=write_csv),
-    TableForm("application/json", ("json",), write=write_json),
+CSV = Exporter(
+    family="table",
+    media_type="text/csv",
+    names=("csv",),
+    content_type="text/csv; charset=utf-8",
+    write=write_csv,
 )
-"""Forms of tables; the first is the one for who does not ask."""
+JSON = Exporter(family="table", media_type="application/json", names=("json",), write=write_json)

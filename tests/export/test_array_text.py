@@ -10,33 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakeservice.fronts.http.array_forms import ARRAY_FORMS, ArrayForm, check_csv
+from lakeservice.export.array_text import CSV, JSON, check_csv
+from lakeservice.export.raw import NPY, RAW
 from schemas.errors import ErrorKind, InvalidRequestError
+from tests.export import memory
+from tests.export.memory import Array, InMemoryArray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from lakeservice.export.exporter import Exporter
 
-FORMS = {form.media_type.rpartition("/")[2]: form for form in ARRAY_FORMS}
-Array = np.ndarray[Any, Any]
-
-
-def blocks_of(array: Array, level: int, length: int) -> Iterator[Array]:
-    """Cut an array as a reader does: runs of ``length`` along axis ``level``, above it singly."""
-    if array.ndim <= level:
-        yield array
-        return
-    for above in np.ndindex(array.shape[:level]):
-        part = array[above]
-        for start in range(0, len(part), length):
-            yield part[start : start + length]
+FORMS = {one.media_type.rpartition("/")[2]: one for one in (RAW, NPY, JSON, CSV)}
 
 
-def written(form: ArrayForm, array: Array, level: int = 0, length: int = 1 << 30) -> bytes:
-    pieces = list(form.write(blocks_of(array, level, length), array.shape, array.dtype))
-    size = form.size(array.shape, array.dtype)
-    payload = b"".join(pieces)
-    assert size is None or size == len(payload)
-    return payload
+def written(form: Exporter, array: Array, level: int = 0, length: int = 1 << 30) -> bytes:
+    return memory.written(form, InMemoryArray(array=array, level=level, length=length))
 
 
 SAMPLES: list[Array] = [
@@ -133,5 +120,5 @@ def test_csv_of_each_kind(array: Array, text: str) -> None:
 )
 def test_csv_refuses_what_has_no_lines_and_columns(shape: tuple[int, ...], dtype: Any) -> None:
     with pytest.raises(InvalidRequestError, match="lines and columns") as caught:
-        check_csv(shape, np.dtype(dtype))
+        check_csv(InMemoryArray(array=np.zeros(shape, dtype)))
     assert caught.value.kind is ErrorKind.UNKNOWN_FORMAT

@@ -11,9 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from lakeservice.fronts.http.table_forms import TABLE_FORMS
+from lakeservice.export.arrow import EXPORTERS
+from lakeservice.export.table_text import CSV, JSON
+from tests.export import memory
+from tests.export.memory import InMemoryTable
 
-FORMS = {form.names[0]: form for form in TABLE_FORMS}
+FORMS = {one.names[0]: one for one in (*EXPORTERS, CSV, JSON)}
 TABLE = pa.table(
     {
         "i": pa.array([1, 2, None], pa.int64()),
@@ -33,20 +36,8 @@ TABLE = pa.table(
 )
 
 
-class InMemory:
-    """Rows of a table in memory, in small batches."""
-
-    def __init__(self, table: pa.Table, rows: int = 2) -> None:
-        self.table = table
-        self.rows = rows
-
-    def read(self, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
-        table = self.table if columns is None else self.table.select(columns)
-        return table.to_reader(self.rows)
-
-
 def written(name: str, table: pa.Table) -> bytes:
-    return b"".join(FORMS[name].write(InMemory(table)))
+    return memory.written(FORMS[name], InMemoryTable(table=table))
 
 
 @pytest.mark.parametrize("table", [TABLE, TABLE.slice(0, 0), pa.table({})])

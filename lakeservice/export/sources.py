@@ -1,0 +1,92 @@
+"""What exporters write from: a node, or a part of one, that can be read more than once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy as np
+    import pyarrow as pa
+
+    from schemas.entry import Spec
+    from schemas.structures import StructureFamily
+
+Shape = tuple[int, ...]
+
+
+class Source(Protocol):
+    """What every source tells of its node."""
+
+    @property
+    def name(self) -> str:
+        """Last segment of the path; empty for the root."""
+        ...
+
+    @property
+    def family(self) -> StructureFamily:
+        """The structure family: it says which of the protocols below this source has."""
+        ...
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The node's metadata."""
+        ...
+
+    @property
+    def specs(self) -> Sequence[Spec]:
+        """What the node promises."""
+        ...
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """Options of the request by name, as text; see `Option`."""
+        ...
+
+
+class ArraySource(Source, Protocol):
+    """An array, or the selection of one that was asked for."""
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the selection, without dropped axes."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of an element; records are packed."""
+        ...
+
+    @property
+    def dims(self) -> tuple[str, ...] | None:
+        """Names of the axes that are left; None where nobody named them."""
+        ...
+
+    def blocks(self) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield all elements in C order, in blocks of bounded size.
+
+        A block is consecutive rows of the first axis; where a single row is larger
+        than a block, it is consecutive rows of the axis after it, and so on.
+        """
+        ...
+
+    def read(self, index: Any = ()) -> np.ndarray[Any, Any]:
+        """Return a part (a NumPy basic index on this source) as one array in memory."""
+        ...
+
+
+class TableSource(Source, Protocol):
+    """Rows and columns of a table, projected and filtered as asked."""
+
+    def read(self, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
+        """Return a fresh reader, of all or of some of the columns."""
+        ...
+
+
+class ContainerSource(Source, Protocol):
+    """A container and all that is below it, or the fields of it that were asked for."""
+
+    def children(self) -> Iterator[Source]:
+        """Yield a source for each child, in the container's order."""
+        ...

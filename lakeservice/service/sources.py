@@ -1,0 +1,204 @@
+"""Nodes as sources for exporters: what to read is decided here, how it is written there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from schemas.errors import ErrorKind, InvalidRequestError
+from schemas.query import Page
+from schemas.selection import Selection, select
+from schemas.ticket import Search
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy as np
+
+    from lakeservice.export.sources import Source
+    from lakeservice.service.service import Service
+    from schemas.entry import Node, Spec
+    from schemas.structures import StructureFamily
+
+CHILDREN = 500
+"""Children of a container that are looked up at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSource:
+    """What every source tells of its node."""
+
+    service: Service
+    node: Node
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What the bytes of this source depend on: the node's state, and what is asked of it."""
+        return (self.node.id, self.node.revision, self.node.version)
+
+    @property
+    def name(self) -> str:
+        """Last segment of the path."""
+        return self.node.name
+
+    @property
+    def family(self) -> StructureFamily:
+        """The structure family."""
+        return self.node.family
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The node's metadata."""
+        return self.node.metadata
+
+    @property
+    def specs(self) -> Sequence[Spec]:
+        """What the node promises."""
+        return self.node.specs
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayRows(NodeSource):
+    """A selection of an array, as an `ArraySource`."""
+
+    selection: Selection
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What the bytes depend on."""
+        return (*super().identity, self.selection.to_text())
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the selection, without dropped axes."""
+        return self.selection.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of an element; records are packed."""
+        return self.service.reader.structure(self.node).data_type.packed().to_numpy()
+
+    @property
+    def dims(self) -> tuple[str, ...] | None:
+        """Names of the axes that are left."""
+        dims = self.service.reader.structure(self.node).dims
+        if dims is None:
+            return None
+        pairs = zip(dims, self.selection.axes, strict=True)
+        return tuple(name for name, axis in pairs if not axis.drop)
+
+    def blocks(self) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield all elements in C order, in blocks of bounded size."""
+        dtype = self.dtype
+        for block in self.service.read_array(self.node, self.selection):
+            yield block.astype(dtype, copy=False)
+
+    def read(self, index: Any = ()) -> np.ndarray[Any, Any]:
+        """Return a part as one array in memory."""
+        part = self.selection.part(select(index, self.shape))
+        return self.service.read_array_whole(self.node, part).astype(self.dtype, copy=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableRows(NodeSource):
+    """The rows and columns of a table that a request asks for, as a `TableSource`."""
+
+    columns: tuple[str, ...] | None = None
+    where: str | None = None
+    limit: int | None = None
+    parts: range | None = None
+    """Stored parts; None for all."""
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What the bytes depend on."""
+        return (*super().identity, self.columns, self.where, self.limit, self.parts)
+
+    def read(self, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
+        """Return a fresh reader, of these columns where they are named."""
+        wanted = self.columns if columns is None else columns
+        if self.parts is None:
+            return self._reader(wanted, self.limit, None)
+        if not self.parts:
+            return self._reader(wanted, 0, None)
+        first = self._reader(wanted, self.limit, self.parts[0])
+        if len(self.parts) == 1:
+            return first
+        batches = self._one_after_another(wanted, first, self.parts)
+        return pa.RecordBatchReader.from_batches(first.schema, batches)
+
+    def _one_after_another(
+        self, columns: tuple[str, ...] | None, first: pa.RecordBatchReader, parts: range
+    ) -> Iterator[pa.RecordBatch]:
+        left = self.limit
+        for part in parts:
+            with first if part == parts[0] else self._reader(columns, left, part) as reader:
+                for batch in reader:
+                    left = None if left is None else left - batch.num_rows
+                    yield batch
+
+    def _reader(
+        self, columns: tuple[str, ...] | None, limit: int | None, part: int | None
+    ) -> pa.RecordBatchReader:
+        return self.service.read_table(
+            self.node, columns=columns, where=self.where, limit=limit, partition=part
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerRows(NodeSource):
+    """A container and what is below it, as a `ContainerSource`."""
+
+    fields: tuple[str, ...] = ()
+    """Names of the children that are asked for; all where there are none."""
+    as_of: int | None = None
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What the bytes depend on: every entry below, so the state of the lake."""
+        version = self.service.nodes.version if self.as_of is None else self.as_of
+        return (*super().identity, version, self.fields)
+
+    def children(self) -> Iterator[Source]:
+        """Yield a source for each child, in the container's order."""
+        page = Page(limit=CHILDREN)
+        while True:
+            asked = Search(under=self.node.path, page=page, as_of=self.as_of)
+            found = self.service.search(asked)
+            for child in found.nodes:
+                if not self.fields or child.name in self.fields:
+                    yield source_of(self.service, child, options=self.options, as_of=self.as_of)
+            if found.cursor is None:
+                return
+            page = Page(limit=CHILDREN, cursor=found.cursor)
+
+
+def source_of(
+    service: Service,
+    node: Node,
+    *,
+    options: Mapping[str, str] | None = None,
+    as_of: int | None = None,
+) -> Source:
+    """Return a whole node as the source for exporters of its family.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``wrong-family``: a node that no exporter can read, such as a file's bytes.
+    """
+    asked = options or {}
+    match node.family:
+        case "array":
+            selection = select((), service.reader.structure(node).shape)
+            return ArrayRows(service=service, node=node, options=asked, selection=selection)
+        case "table" | "sparse" | "awkward" | "ragged":
+            return TableRows(service=service, node=node, options=asked)
+        case "container":
+            return ContainerRows(service=service, node=node, options=asked, as_of=as_of)
+    raise InvalidRequestError(
+        ErrorKind.WRONG_FAMILY, f"{node.path!r} is a {node.family}; fetch its asset instead"
+    )
