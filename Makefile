@@ -12,13 +12,14 @@ SCALE ?= 1
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench schemas lock clean
+.PHONY: help clients demo test check bench schemas lock clean
 
 help:
 	@echo 'make demo     a realistic run: made, ingested, served, read back, checked (KEEP=1 leaves it serving)'
 	@echo 'make test     format, lint, types, layers, schemas, then all tests'
 	@echo 'make check    the same without the tests'
 	@echo 'make bench    our figures beside those of Tiled, on the same data'
+	@echo 'make clients  the environment of Tiled and its clients, for tests and for bench'
 	@echo 'make schemas  the JSON Schema files, from the types'
 	@echo 'make lock     pinned versions, from pyproject.toml'
 	@echo 'make clean    remove what make made'
@@ -34,6 +35,8 @@ $(PEER)/.ready: benchmarks/peer.lock
 	@test -x $(PEER)/bin/python || $(PYTHON) -m venv $(PEER)
 	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
+
+clients: $(PEER)/.ready
 
 demo: $(READY)
 	$(VENV)/bin/lakeservice demo --size $(SIZE) $(if $(KEEP),--keep)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +19,8 @@ from lakeservice.config import Secret, Serve
 from lakeservice.server import Server
 from lakeservice.service import Service
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 KEY = "test-key"
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -85,3 +86,29 @@ def _index(selection: str | None) -> Any:
         else:
             parts.append(int(part))
     return tuple(parts)
+
+
+@pytest.fixture(scope="session")
+def clients_python() -> str:
+    """The interpreter of the environment that holds Tiled's clients."""
+    found = os.environ.get("LAKE_CLIENTS_PYTHON") or str(ROOT / ".peer" / "bin" / "python")
+    if not Path(found).exists():
+        if os.environ.get("CI"):
+            pytest.fail(f"the clients' environment is missing: {found}")
+        pytest.skip("the clients' environment is missing; 'make clients' makes it")
+    return found
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], str]:
+    """Return what finds a program of the system, or skips the test that needs it."""
+
+    def find(name: str) -> str:
+        found = shutil.which(name)
+        if found is None:
+            if os.environ.get("CI"):
+                pytest.fail(f"{name} is missing; .ci/run installs it")
+            pytest.skip(f"{name} is not installed")
+        return found
+
+    return find
