@@ -9,6 +9,7 @@ from lakeservice.fronts.http.documents import document
 from lakeservice.fronts.http.filters import FILTERS
 from lakeservice.fronts.http.negotiation import aliases
 from lakeservice.fronts.http.operations import Operation
+from lakeservice.fronts.http.shapes import AboutAnswer
 from schemas.structures import FAMILIES
 
 if TYPE_CHECKING:
@@ -55,6 +56,6 @@ def whoami(call: Call) -> Reply:
 
 
 OPERATIONS = (
-    Operation(method="GET", path="/", work=about, scope=None),
+    Operation(method="GET", path="/", work=about, scope=None, answer=AboutAnswer),
     Operation(method="GET", path="/auth/whoami", work=whoami, scope="read:metadata"),
 )

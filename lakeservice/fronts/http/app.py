@@ -15,7 +15,11 @@ from starlette.routing import Route
 
 from lakeservice.fronts.http import about as abouts
 from lakeservice.fronts.http import arrays, metadata, searching, tables
+from lakeservice.fronts.http.call import Reply
+from lakeservice.fronts.http.documents import JSON
 from lakeservice.fronts.http.endpoint import PREFIX, Endpoint, Front
+from lakeservice.fronts.http.openapi import openapi, page
+from lakeservice.fronts.http.operations import Operation
 from lakeservice.fronts.http.requests import RequestIds
 from schemas.errors import ErrorKind
 
@@ -25,13 +29,32 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from lakeservice.access.keys import Authenticator
+    from lakeservice.fronts.http.call import Call
     from lakeservice.service.service import Service
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 EXPOSED = ("ETag", "X-Request-ID", "X-Tiled-Request-ID", "Content-Disposition", "Retry-After")
 """Headers that a page from elsewhere may read."""
 
+
+def documentation(call: Call) -> Reply:
+    """Return what can be asked of this server, as OpenAPI 3.1."""
+    version = str(call.about.get("version", ""))
+    return Reply(msgspec.json.encode(openapi(OPERATIONS, server=call.base, version=version)), JSON)
+
+
+def documentation_page(_: Call) -> Reply:
+    """Return a page that shows the documentation."""
+    return Reply(page(), "text/html; charset=utf-8")
+
+
 OPERATIONS = (
+    Operation(
+        method="GET", path="/openapi.json", work=documentation, scope=None, answer=dict[str, Any]
+    ),
+    Operation(
+        method="GET", path="/docs", work=documentation_page, scope=None, answers=("text/html",)
+    ),
     *abouts.OPERATIONS,
     *metadata.OPERATIONS,
     *searching.OPERATIONS,

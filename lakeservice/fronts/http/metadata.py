@@ -19,6 +19,7 @@ from lakeservice.fronts.http.etags import entity_tag
 from lakeservice.fronts.http.links import node_links
 from lakeservice.fronts.http.operations import AS_OF, FLAG_LINKS, Operation, Parameter
 from lakeservice.fronts.http.patches import JSON_PATCH, MERGE_PATCH, json_patched, merge_patched
+from lakeservice.fronts.http.shapes import ChangedAnswer, CreatedAnswer, NodeAnswer
 from lakeservice.fronts.http.structures import read_structure
 from lakeservice.service.writing import Draft
 from schemas.commit import Delete, Update
@@ -298,6 +299,7 @@ OPERATIONS = (
         path="/metadata/{path:path}",
         work=describe,
         scope="read:metadata",
+        answer=NodeAnswer,
         params=(FIELDS, SOURCES, FLAG_LINKS, AS_OF),
     ),
     Operation(
@@ -307,6 +309,7 @@ OPERATIONS = (
         scope="create:node",
         params=(Parameter("parents", "flag", "Create missing containers above it too."),),
         body=_Create,
+        answer=CreatedAnswer,
     ),
     Operation(
         method="PUT",
@@ -314,6 +317,7 @@ OPERATIONS = (
         work=replace,
         scope="write:metadata",
         body=_Change,
+        answer=ChangedAnswer,
     ),
     Operation(
         method="PATCH",
@@ -321,6 +325,7 @@ OPERATIONS = (
         work=patch,
         scope="write:metadata",
         body=_Change,
+        answer=ChangedAnswer,
     ),
     Operation(
         method="DELETE",

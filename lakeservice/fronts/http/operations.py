@@ -52,8 +52,10 @@ class Operation:
     """Media types of the data that is sent, where it is no JSON document."""
     answer: Any = None
     """Type of the document that is answered; None for ``null`` or data."""
-    family: StructureFamily | None = None
-    """The exporters of this family write the answer."""
+    answers: tuple[str, ...] = ()
+    """Media types that it is answered in, where it is no document and no exporter writes it."""
+    family: StructureFamily | tuple[StructureFamily, ...] | None = None
+    """The exporters of this family, or of these, write the answer."""
     status: int = 200
 
     @property

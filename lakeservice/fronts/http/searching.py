@@ -12,6 +12,7 @@ from lakeservice.fronts.http.etags import entity_tag
 from lakeservice.fronts.http.links import HIDDEN, node_link, page_link
 from lakeservice.fronts.http.listings import read_condition, read_search
 from lakeservice.fronts.http.operations import AS_OF, FLAG_LINKS, Operation, Parameter
+from lakeservice.fronts.http.shapes import DistinctAnswer, ListingAnswer
 from lakeservice.service.listing import Listing
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.ticket import Search
@@ -139,6 +140,7 @@ OPERATIONS = (
         method="GET",
         path="/search/{path:path}",
         work=search,
+        answer=ListingAnswer,
         scope="read:metadata",
         params=LISTED,
     ),
@@ -146,6 +148,7 @@ OPERATIONS = (
         method="GET",
         path="/search-deep/{path:path}",
         work=search_deep,
+        answer=ListingAnswer,
         scope="read:metadata",
         params=LISTED,
     ),
@@ -153,6 +156,7 @@ OPERATIONS = (
         method="GET",
         path="/distinct/{path:path}",
         work=distinct,
+        answer=DistinctAnswer,
         scope="read:metadata",
         params=(
             Parameter("metadata", "texts", "Metadata keys whose values are wanted."),
