@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from lakeservice.access.keys import Authenticator
     from lakeservice.fronts.http.call import Call
@@ -64,6 +65,22 @@ OPERATIONS = (
 """Everything that can be asked below ``/api/v1``."""
 
 
+class Resource:
+    """All methods of one path."""
+
+    def __init__(self, methods: Mapping[str, ASGIApp]) -> None:
+        self._methods = dict(methods)
+        if "GET" in methods:
+            self._methods.setdefault("HEAD", methods["GET"])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer by the method that is asked for."""
+        endpoint = self._methods.get(scope["method"])
+        if endpoint is None:
+            raise HTTPException(405, headers={"Allow": ", ".join(self._methods)})
+        await endpoint(scope, receive, send)
+
+
 def create_app(
     service: Service,
     authenticator: Authenticator,
@@ -80,10 +97,10 @@ def create_app(
     """
     limiter = anyio.CapacityLimiter(service.limits.http_threads)
     front = Front(service, authenticator, about, limiter)
-    routes = [
-        Route(PREFIX + one.path, Endpoint(front, one.work, one.scope), methods=[one.method])
-        for one in OPERATIONS
-    ]
+    resources: dict[str, dict[str, ASGIApp]] = {}
+    for one in OPERATIONS:
+        resources.setdefault(one.path, {})[one.method] = Endpoint(front, one.work, one.scope)
+    routes = [Route(PREFIX + path, Resource(methods)) for path, methods in resources.items()]
     routes += [Route("/", welcome), Route("/healthz", health)]
     return Starlette(
         routes=routes,
