@@ -140,7 +140,7 @@ def test_names_that_need_quoting_lead_back(http: TestClient) -> None:
         (b"[" * 100_000, "bad-body", "not a JSON document"),
         (b'{"structure_family":"container","metadata":{"x":NaN}}', "bad-body", "JSON"),
         (b"{}", "bad-body", "structure_family"),
-        (b'{"structure_family":"cube"}', "bad-structure", "cube"),
+        (b'{"structure_family":"cube"}', "bad-body", "cube"),
         (b'{"structure_family":"container","metadata":[1]}', "bad-body", "metadata"),
         (b'{"structure_family":"container","id":"a/b"}', "bad-path", "one segment"),
         (b'{"structure_family":"container","id":""}', "bad-path", "one segment"),

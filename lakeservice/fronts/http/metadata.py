@@ -27,7 +27,7 @@ from schemas.entry import Spec
 from schemas.errors import ConflictError, ErrorKind, InvalidRequestError
 from schemas.path import clean_path, join_path, name_of
 from schemas.query import Page
-from schemas.structures import ArrayStructure, ContainerStructure
+from schemas.structures import ArrayStructure, ContainerStructure, StructureFamily
 from schemas.ticket import Search
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class _Source(msgspec.Struct):
 
 
 class _Create(msgspec.Struct):
-    structure_family: str
+    structure_family: StructureFamily
     metadata: dict[str, Any] = {}
     specs: list[Spec | str] = []
     data_sources: list[_Source] = []
