@@ -61,8 +61,8 @@ lock: $(READY)
 	$(RUN) pip install --quiet --disable-pip-version-check uv
 	$(RUN) uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header \
 		--group dev --extra client pyproject.toml --output-file requirements.lock --quiet
-	echo 'tiled[all]==0.2.20' | $(RUN) uv pip compile --universal --python-version 3.11 \
-		--no-emit-index-url --no-header - --output-file benchmarks/peer.lock --quiet
+	$(RUN) uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header \
+		benchmarks/peer.in --output-file benchmarks/peer.lock --quiet
 
 clean:
 	rm -rf $(VENV) $(PEER) .demo .bench .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis \
