@@ -13,6 +13,7 @@ import pyarrow.parquet
 from starlette.requests import ClientDisconnect
 
 from lakeservice.export.arrow import ARROW_FILE, ARROW_STREAM, PARQUET
+from lakeservice.fronts.http.arrow_bodies import CheckedMessages
 from lakeservice.fronts.http.call import media_type_of
 from schemas.errors import ErrorKind, InvalidRequestError, LakeError, TooLargeError
 
@@ -83,7 +84,7 @@ def _opened(
         return reader.schema, iter(reader)
     if sent == ARROW_FILE and stream.read(len(ARROW_MAGIC)) != ARROW_MAGIC:
         raise _bad("this is not an Arrow file: it does not begin with ARROW1")
-    reader = pa.ipc.open_stream(stream)
+    reader = pa.ipc.open_stream(CheckedMessages(stream))
     return reader.schema, iter(reader)
 
 
