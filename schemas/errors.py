@@ -26,6 +26,7 @@ class ErrorKind(StrEnum):
     BAD_SETTING = "bad-setting"
     UNKNOWN_COLUMN = "unknown-column"
     UNKNOWN_FORMAT = "unknown-format"
+    UNKNOWN_MEDIA_TYPE = "unknown-media-type"
     UNREADABLE_FILE = "unreadable-file"
     WRONG_FAMILY = "wrong-family"
     NOT_A_LAKE = "not-a-lake"
@@ -47,6 +48,8 @@ class ErrorKind(StrEnum):
     STORE_FULL = "store-full"
     STORE_UNSAFE = "store-unsafe"
     BUSY = "busy"
+    WINDOW_PASSED = "window-passed"
+    BAD_RANGE = "bad-range"
 
 
 class LakeError(Exception):
@@ -122,6 +125,7 @@ _CLASSES: dict[type[LakeError], tuple[ErrorKind, ...]] = {
         ErrorKind.ASSET_MISSING,
     ),
     UnavailableError: (
+        ErrorKind.WINDOW_PASSED,
         ErrorKind.STORE_UNAVAILABLE,
         ErrorKind.STORE_FULL,
         ErrorKind.STORE_UNSAFE,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from lakeservice.export.prepared import Prepared
     from schemas.structures import StructureFamily
 
 Piece = bytes | memoryview
@@ -45,6 +46,15 @@ class Exporter:
     """From a source to pieces, made one after another; none is empty."""
     size: Callable[[Any], int | None] = lambda _: None
     """Bytes of the answer, where that is known before it is made."""
+    part: Callable[[Any, int, int], Iterator[Piece]] | None = None
+    """From a source to the bytes ``start:stop`` of what `write` gives; needs `size`.
+
+    Without it, a client that asks for a range waits until all that lies before is made.
+    """
+    prepare: Callable[[Any], Prepared] | None = None
+    """From a source to the file that `write` gives, of which any range can be had."""
+    quick: bool = True
+    """Whether `prepare` is done before the data are read; then it is asked for every answer."""
     check: Callable[[Any], None] = lambda _: None
     """Refuses what this form cannot say (``unknown-format``), before anything is read."""
     options: tuple[Option, ...] = ()

@@ -9,7 +9,7 @@ leave at once, the length is known, and nothing is kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 
 COPIED_BYTES = 1 << 20
 """Bytes of the file itself that are sent at a time."""
+
+
+class Readable(Protocol):
+    """A file that can be read anywhere."""
+
+    def seek(self, position: int, /) -> int:
+        """Go to a position, counted from the beginning."""
+        ...
+
+    def read(self, length: int, /) -> bytes:
+        """Return so many bytes, or fewer at the end."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,7 @@ class Hole:
 
 
 def streamed(
-    file: BinaryIO, size: int, holes: Sequence[Hole], start: int = 0, stop: int | None = None
+    file: Readable, size: int, holes: Sequence[Hole], start: int = 0, stop: int | None = None
 ) -> Iterator[Piece]:
     """Yield a file, or the bytes ``start:stop`` of it, with its holes filled.
 
@@ -118,7 +130,7 @@ def _wrong_length(hole: Hole) -> CorruptError:
     )
 
 
-def _copied(file: BinaryIO, start: int, stop: int) -> Iterator[Piece]:
+def _copied(file: Readable, start: int, stop: int) -> Iterator[Piece]:
     while start < stop:
         file.seek(start)
         piece = file.read(min(COPIED_BYTES, stop - start))

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lakeservice.export.elements import byte_range, converted
 from lakeservice.export.exporter import Exporter
+from lakeservice.export.holes import piece_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,14 +23,25 @@ def write_raw(source: ArraySource) -> Iterator[Piece]:
     """Yield the elements as they lie in memory, in the array's own byte order."""
     for block in source.blocks():
         if block.nbytes:
-            whole = np.ascontiguousarray(block, source.dtype)
-            yield whole.reshape(-1).view(np.uint8).data
+            yield piece_of(converted(block, source.dtype))
 
 
 def write_npy(source: ArraySource) -> Iterator[Piece]:
     """Yield a NumPy file."""
     yield _npy_header(source)
     yield from write_raw(source)
+
+
+def _raw_part(source: ArraySource, start: int, stop: int) -> Iterator[Piece]:
+    return byte_range(source, start, stop)
+
+
+def _npy_part(source: ArraySource, start: int, stop: int) -> Iterator[Piece]:
+    header = _npy_header(source)
+    if start < len(header):
+        yield header[start:stop]
+    if stop > len(header):
+        yield from byte_range(source, max(0, start - len(header)), stop - len(header))
 
 
 def _npy_header(source: ArraySource) -> bytes:
@@ -57,7 +70,13 @@ RAW = Exporter(
     names=("raw", "bin"),
     write=write_raw,
     size=_raw_size,
+    part=_raw_part,
 )
 NPY = Exporter(
-    family="array", media_type="application/x-npy", names=("npy",), write=write_npy, size=_npy_size
+    family="array",
+    media_type="application/x-npy",
+    names=("npy",),
+    write=write_npy,
+    size=_npy_size,
+    part=_npy_part,
 )

@@ -35,6 +35,7 @@ WIRE: dict[ErrorKind, Wire] = {
     ErrorKind.BAD_SETTING: Wire(400, "FlightServerError"),
     ErrorKind.UNKNOWN_COLUMN: Wire(400, "FlightServerError"),
     ErrorKind.UNKNOWN_FORMAT: Wire(406, "FlightServerError"),
+    ErrorKind.UNKNOWN_MEDIA_TYPE: Wire(415, "FlightServerError"),
     ErrorKind.UNREADABLE_FILE: Wire(422, "FlightServerError"),
     ErrorKind.WRONG_FAMILY: Wire(400, "FlightServerError"),
     ErrorKind.NOT_A_LAKE: Wire(404, "FlightServerError"),
@@ -56,6 +57,8 @@ WIRE: dict[ErrorKind, Wire] = {
     ErrorKind.STORE_FULL: Wire(507, "FlightUnavailableError"),
     ErrorKind.STORE_UNSAFE: Wire(503, "FlightUnavailableError"),
     ErrorKind.BUSY: Wire(503, "FlightUnavailableError"),
+    ErrorKind.WINDOW_PASSED: Wire(410, "FlightUnavailableError"),
+    ErrorKind.BAD_RANGE: Wire(416, "FlightServerError"),
 }
 """Every kind of error; a test fails when one is missing."""
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from lakeservice.export.exporter import Exporter
     from lakeservice.export.sources import Source
-    from schemas.entry import Spec
+    from schemas.entry import DataSource, Spec
     from schemas.structures import StructureFamily
 
 Array = np.ndarray[Any, Any]
@@ -27,6 +27,8 @@ class InMemory:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     specs: Sequence[Spec] = ()
     options: Mapping[str, str] = field(default_factory=dict)
+    data_sources: Sequence[DataSource] = ()
+    problem: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,4 +100,10 @@ def written(exporter: Exporter, source: Any) -> bytes:
     payload = b"".join(pieces)
     size = exporter.size(source)
     assert size is None or size == len(payload)
+    if exporter.part is not None and payload:
+        assert size is not None
+        # Every range is that part of the whole; a few of them are tried.
+        for start, stop in ((0, 1), (1, len(payload)), (len(payload) // 2, len(payload) - 1)):
+            part = b"".join(bytes(piece) for piece in exporter.part(source, start, stop))
+            assert part == payload[start:stop], (start, stop)
     return payload

@@ -3,13 +3,19 @@ from __future__ import annotations
 import gzip
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 import zstandard
 from starlette.datastructures import Headers, QueryParams
 
 from lakeservice.export.array_text import CSV, JSON
 from lakeservice.export.raw import NPY, RAW
-from lakeservice.fronts.http.compression import compressed, encoding_for, is_worth_it
+from lakeservice.fronts.http.compression import (
+    compressed,
+    encoding_of,
+    encodings_for,
+    is_worth_it,
+)
 from lakeservice.fronts.http.documents import document_type
 from lakeservice.fronts.http.etags import entity_tag, has_tag
 from lakeservice.fronts.http.links import page_link
@@ -98,7 +104,29 @@ def scope(host: str) -> dict[str, Any]:
 def test_answers_are_compressed_for_who_is_far_and_can_read_it(
     host: str, headers: dict[str, str], encoding: str | None
 ) -> None:
-    assert encoding_for(scope(host), Headers(headers)) == encoding
+    encodings = encodings_for(scope(host), Headers(headers))
+    assert encoding_of(encodings, "application/json") == encoding
+
+
+@pytest.mark.parametrize(
+    ("content_type", "encoding"),
+    [
+        ("application/octet-stream", "blosc2"),
+        ("application/vnd.apache.arrow.file", "blosc2"),
+        ("text/csv; charset=utf-8", "zstd"),
+        ("image/png", None),
+        ("application/x-parquet", None),
+    ],
+)
+def test_numbers_go_as_blosc_and_what_is_packed_goes_as_it_is(
+    content_type: str, encoding: str | None
+) -> None:
+    assert encoding_of(frozenset({"gzip", "zstd", "lz4", "blosc2"}), content_type) == encoding
+
+
+def test_a_range_of_bytes_is_of_the_answer_itself() -> None:
+    headers = Headers({"accept-encoding": "gzip", "range": "bytes=0-9"})
+    assert not encodings_for(scope("10.0.0.7"), headers)
 
 
 def test_only_what_shrinks_is_worth_it() -> None:
@@ -112,6 +140,9 @@ def test_compressed_pieces_come_back() -> None:
     whole = b"".join(pieces)
     packed = b"".join(compressed(iter(pieces), "gzip"))
     assert gzip.decompress(packed) == whole
+    packed = b"".join(compressed(iter(pieces), "lz4"))
+    with pa.CompressedInputStream(pa.BufferReader(packed), "lz4") as stream:
+        assert stream.read() == whole
     packed = b"".join(compressed(iter(pieces), "zstd"))
     assert zstandard.ZstdDecompressor().decompressobj().decompress(packed) == whole
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lakeservice.fronts.http import about as abouts
-from lakeservice.fronts.http import arrays, metadata, searching, tables
+from lakeservice.fronts.http import arrays, containers, metadata, searching, tables
 from lakeservice.fronts.http.call import Reply
 from lakeservice.fronts.http.documents import JSON
 from lakeservice.fronts.http.endpoint import PREFIX, Endpoint, Front
@@ -34,7 +34,15 @@ if TYPE_CHECKING:
     from lakeservice.service.service import Service
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-EXPOSED = ("ETag", "X-Request-ID", "X-Tiled-Request-ID", "Content-Disposition", "Retry-After")
+EXPOSED = (
+    "Accept-Ranges",
+    "Content-Disposition",
+    "Content-Range",
+    "ETag",
+    "Retry-After",
+    "X-Request-ID",
+    "X-Tiled-Request-ID",
+)
 """Headers that a page from elsewhere may read."""
 
 
@@ -61,6 +69,7 @@ OPERATIONS = (
     *searching.OPERATIONS,
     *arrays.OPERATIONS,
     *tables.OPERATIONS,
+    *containers.OPERATIONS,
 )
 """Everything that can be asked below ``/api/v1``."""
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from lakeservice.fronts.http.etags import NotModifiedError, has_tag
+from lakeservice.fronts.http.etags import NotModifiedError, as_sent, has_tag
 from schemas.errors import ConflictError, ErrorKind, InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from starlette.datastructures import Headers, QueryParams
 
@@ -36,6 +36,7 @@ class Call:
     base: str
     """Address of the API as the client sees it: ``http://host:8000/api/v1``."""
     about: Mapping[str, Any] = field(default_factory=dict)
+    method: str = "GET"
     required: bool = True
     """Whether this server needs a key."""
 
@@ -130,8 +131,9 @@ class Call:
 
     def unless_known(self, tag: str) -> None:
         """End the work with 304 if the client holds the answer with this tag already."""
-        if has_tag(self.headers.get("if-none-match"), tag):
-            raise NotModifiedError(tag)
+        sent = self.headers.get("if-none-match")
+        if has_tag(sent, tag):
+            raise NotModifiedError(as_sent(sent, tag))
 
 
 @dataclass
@@ -144,6 +146,8 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     length: int | None = None
     """Bytes of all pieces, where that is known before they are made."""
+    part: Callable[[int, int], Iterator[Piece]] | None = None
+    """The bytes ``start:stop`` of the answer, where they can be had without those before."""
 
     def tagged(self, tag: str) -> Reply:
         """Add an entity tag; the client keeps the answer and asks whether it still holds."""

@@ -16,8 +16,14 @@ from lakeservice.access.keys import key_in_header
 from lakeservice.access.principals import ANONYMOUS, Principal
 from lakeservice.fronts.http.body import Body
 from lakeservice.fronts.http.call import Call, Reply
-from lakeservice.fronts.http.compression import compressed, encoding_for, is_worth_it
+from lakeservice.fronts.http.compression import (
+    compressed,
+    encoding_of,
+    encodings_for,
+    is_worth_it,
+)
 from lakeservice.fronts.http.etags import NotModifiedError
+from lakeservice.fronts.http.ranges import NoSuchRangeError, can_be_ranged, ranged, with_ranges
 from lakeservice.fronts.status import BUG, BUG_KIND, RETRY_AFTER_S, WIRE
 from schemas.errors import ErrorKind, LakeError
 from schemas.path import clean_path
@@ -79,6 +85,9 @@ class Endpoint:
             return
         except NotModifiedError as known:
             reply, first = Reply(b"", "", 304).tagged(known.tag), b""
+        except NoSuchRangeError as error:
+            reply, first = error_reply(error.kind, error.message), b""
+            reply.headers["Content-Range"] = f"bytes */{error.length}"
         except LakeError as error:
             reply, first = self._refused(error, scope), b""
         except Exception:
@@ -106,11 +115,12 @@ class Endpoint:
             body=body,
             base=base_url(scope, headers),
             about=self._front.about,
+            method=scope["method"],
             required=self._front.authenticator.required,
         )
-        encoding = encoding_for(scope, headers)
+        encodings = encodings_for(scope, headers)
         return await anyio.to_thread.run_sync(
-            self._answer, call, encoding, limiter=self._front.limiter
+            self._answer, call, scope["method"], encodings, limiter=self._front.limiter
         )
 
     def _principal(self, headers: Headers, params: QueryParams) -> Principal:
@@ -123,24 +133,31 @@ class Endpoint:
         return principal
 
     def _answer(
-        self, call: Call, encoding: str | None
+        self, call: Call, method: str, encodings: frozenset[str]
     ) -> tuple[Reply, Piece, Iterator[Piece] | None]:
         """Do the work up to the first piece: until then an error can still be told."""
-        reply = self._work(call)
+        reply = _settled(self._work(call))
+        if method == "HEAD" and can_be_ranged(reply):
+            return with_ranges(reply), b"", None
+        sent_so = "Content-Encoding" in reply.headers
+        if method == "GET" and can_be_ranged(reply) and ranged(reply, call.headers):
+            sent_so = True
         content = reply.content
+        encoding = None if sent_so else encoding_of(encodings, reply.media_type)
         if isinstance(content, bytes):
             if encoding and is_worth_it(content):
                 content = b"".join(compressed(iter((content,)), encoding))
                 reply.headers["Content-Encoding"] = encoding
             reply.length = len(content)
-            return reply, content, None
+            return with_ranges(reply), content, None
         first, ended = _gathered(content, reply.length)
         if encoding and is_worth_it(first):
             content = compressed(_chained(first, content), encoding)
             reply.headers["Content-Encoding"] = encoding
             reply.length = None
             first, ended = _gathered(content, None)
-        return reply, first, None if ended else content
+            reply.length = len(first) if ended else None
+        return with_ranges(reply), first, None if ended else content
 
     async def _send(
         self,
@@ -151,7 +168,7 @@ class Endpoint:
         receive: Receive,
         send: Send,
     ) -> None:
-        if rest is None:
+        if reply.length is None and rest is None:
             reply.length = len(first)
         try:
             await send(_start(reply))
@@ -266,6 +283,20 @@ def _part(piece: Piece, *, more: bool) -> Message:
     return {"type": "http.response.body", "body": piece, "more_body": more}
 
 
+def _settled(reply: Reply) -> Reply:
+    """Return a reply whose length is known, where its content is short enough to wait for."""
+    content = reply.content
+    if isinstance(content, bytes):
+        reply.length = len(content)
+    elif reply.length is None:
+        first, ended = _gathered(content, None)
+        if ended:
+            reply.content, reply.length = bytes(first), len(first)
+        else:
+            reply.content = _chained(first, content)
+    return reply
+
+
 def _gathered(pieces: Iterator[Piece], length: int | None) -> tuple[Piece, bool]:
     """Return the beginning of an answer, and whether it is all of it."""
     taken: list[Piece] = []
@@ -280,5 +311,10 @@ def _gathered(pieces: Iterator[Piece], length: int | None) -> tuple[Piece, bool]
 
 
 def _chained(first: Piece, rest: Iterator[Piece]) -> Iterator[Piece]:
-    yield first
-    yield from rest
+    try:
+        yield first
+        yield from rest
+    finally:
+        close = getattr(rest, "close", None)
+        if close is not None:
+            close()

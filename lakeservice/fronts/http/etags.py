@@ -18,7 +18,8 @@ class NotModifiedError(Exception):
 def entity_tag(*parts: object) -> str:
     """Return the tag of whatever these parts determine: ids, versions, a query, a format.
 
-    It is weak, because the same answer may be sent compressed or not.
+    It is weak, because the same answer may be sent compressed or not; it becomes
+    strong where the answer is sent as it is.
     """
     digest = hashlib.blake2b(digest_size=12)
     for part in parts:
@@ -33,6 +34,13 @@ def has_tag(if_none_match: str | None, tag: str) -> bool:
         return False
     wanted = _opaque(tag)
     return any(part.strip() == "*" or _opaque(part) == wanted for part in if_none_match.split(","))
+
+
+def as_sent(if_none_match: str | None, tag: str) -> str:
+    """Return the tag as the client holds it: strong, where it got the bytes as they are."""
+    strong = tag.removeprefix("W/")
+    sent = [part.strip() for part in (if_none_match or "").split(",")]
+    return strong if strong in sent else tag
 
 
 def _opaque(tag: str) -> str:

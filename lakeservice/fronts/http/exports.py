@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -9,6 +10,7 @@ from lakeservice.export.registry import exporters_of
 from lakeservice.fronts.http.call import Reply
 from lakeservice.fronts.http.etags import entity_tag
 from lakeservice.fronts.http.negotiation import chosen
+from lakeservice.fronts.http.stored import as_stored
 
 if TYPE_CHECKING:
     from lakeservice.export.exporter import Exporter
@@ -30,8 +32,28 @@ def exported(call: Call, source: NodeSource, exporter: Exporter | None = None) -
     options = [(option.name, call.params.get(option.name)) for option in form.options]
     tag = entity_tag(*source.identity, form.media_type, options)
     call.unless_known(tag)
-    reply = Reply(form.write(source), form.sent_as, length=form.size(source))
+    reply = _prepared(call, source, form, tag) or as_stored(call, source, form)
+    if reply is None:
+        reply = Reply(form.write(source), form.sent_as, length=form.size(source))
+    if form.part is not None and reply.length is not None:
+        reply.part = functools.partial(form.part, source)
     name = call.params.get("filename")
     if name:
         reply.headers["Content-Disposition"] = f"attachment; filename*=utf-8''{quote(name[:255])}"
     return reply.tagged(tag)
+
+
+def _prepared(call: Call, source: NodeSource, form: Exporter, tag: str) -> Reply | None:
+    """Return an answer from its file; None where it is made piece by piece.
+
+    What takes time to write is written out only for who asks for a part of it, or for
+    its length.
+    """
+    if form.prepare is None:
+        return None
+    kept = call.service.kept
+    asked = call.method == "HEAD" or "range" in call.headers
+    if not (form.quick or asked or kept.holds(tag)):
+        return None
+    file = kept.get(tag, functools.partial(form.prepare, source))
+    return Reply(file.pieces(), form.sent_as, length=file.size, part=file.pieces)
