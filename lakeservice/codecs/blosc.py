@@ -23,6 +23,7 @@ _HEADER_BYTES = 16
 _FIRST_READ = 4096  # the header and where 1020 blocks start
 _MEMCPYED = 0x02
 _DONT_SPLIT = 0x10
+_SNAPPY = 2  # number of a compressor that newer Blosc libraries do not have
 _SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 
 
@@ -80,6 +81,14 @@ class BloscStep(Step):
             low, high = first * blocksize, min(last * blocksize, nbytes)
             _library.blosc_decode(frame, numthreads=1, out=out[low:high])
         return True
+
+    def as_blosc(self, encoded: Buffer, size: int) -> memoryview | None:
+        """Return the frame, without what may be stored behind it."""
+        source = flat(encoded)
+        fields = _header(source, source.size, size)
+        if fields[2] >> 5 == _SNAPPY:
+            return None
+        return source[: fields[6]].data
 
     def encode(self, decoded: Buffer) -> Buffer:
         """Return a Blosc frame."""

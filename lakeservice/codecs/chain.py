@@ -270,6 +270,37 @@ class Chain:
     def _active(self, filter_mask: int) -> list[tuple[str, Step]]:
         return [(name, step) for bit, name, step in self._steps if not filter_mask >> bit & 1]
 
+    @property
+    def is_one_step(self) -> bool:
+        """Whether one codec makes the stored bytes of elements in C order."""
+        return len(self._steps) == 1 and self._order is None
+
+    def as_blosc(
+        self, encoded: Buffer, shape: tuple[int, ...], *, filter_mask: int = 0
+    ) -> memoryview | None:
+        """Return a stored chunk as a Blosc frame of its elements, without decoding it.
+
+        None where it is stored in another way, or is longer than its extent in the array.
+
+        Parameters
+        ----------
+        shape
+            Extent of the chunk, cut at the array's end.
+
+        Raises
+        ------
+        CorruptError
+            ``corrupt-chunk``: its header contradicts the array.
+        """
+        if not self.is_one_step or filter_mask or self.stored_shape(shape) != shape:
+            return None
+        _, name, step = self._steps[0]
+        try:
+            with _naming(name):
+                return step.as_blosc(encoded, self.stored_bytes(shape))
+        except DecodeError as error:
+            raise CorruptError(ErrorKind.CORRUPT_CHUNK, str(error)) from None
+
     def encode(self, chunk: NDArray[Any]) -> bytes:
         """Return a chunk as it is to be stored.
 

@@ -61,6 +61,7 @@ class _RegularAxis:
         self._length = length
         self._size = size
         self.count = max(1, -(-length // size))
+        self.is_single = size == 1
 
     def bounds(self, number: int) -> tuple[int, int]:
         start = number * self._size
@@ -77,6 +78,7 @@ class _IrregularAxis:
         self._sizes = sizes or (0,)
         self._starts = list(accumulate(self._sizes, initial=0))
         self.count = len(self._sizes)
+        self.is_single = all(size == 1 for size in self._sizes)
 
     def bounds(self, number: int) -> tuple[int, int]:
         return self._starts[number], self._sizes[number]
@@ -142,6 +144,33 @@ class Grid:
         """Yield how many elements of one axis of a selection lie in each chunk that has some."""
         for *_, target in _cuts(self._axes[axis], part):
             yield target.stop - target.start
+
+    def share_in_sequence(self, selection: Selection) -> float:
+        """Return which part of a selection is whole chunks, where chunks follow one another.
+
+        They do where what each chunk gives is one run of the answer in C order:
+        the pieces, one after another, are the answer. 0 where they are not, and
+        for a selection of no elements; 1 where every chunk is taken whole.
+        """
+        if not selection.size:
+            return 0.0
+        share, several = 1.0, False
+        for axis, part in zip(self._axes, selection.axes, strict=True):
+            if several:
+                origin, length = axis.bounds(axis.number_of(part.start))
+                if (part.start, part.count, part.step) != (origin, length, 1):
+                    return 0.0
+                continue
+            if part.count > 1 and part.step != 1 and not axis.is_single:
+                return 0.0
+            whole = sum(
+                target.stop - target.start
+                for _, _, length, _, target in ([] if axis.is_single else _cuts(axis, part))
+                if target.stop - target.start == length
+            )
+            several = not axis.is_single and part.count > 1
+            share *= 1.0 if axis.is_single else whole / part.count
+        return share
 
     def pieces(self, selection: Selection) -> Iterator[Piece]:
         """Yield what each chunk gives to a selection, in C order of the answer.

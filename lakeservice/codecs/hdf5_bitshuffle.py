@@ -90,6 +90,16 @@ class BitshuffleStep(Step):
         out[blocks.whole :] = blocks.rest
         return True
 
+    def as_blosc(self, encoded: Buffer, size: int) -> memoryview | None:
+        """Return the blocks as a Blosc frame; None where an end is not compressed."""
+        source = flat(encoded)
+        if self._compressor == _NONE or self._itemsize > _MAX_TYPESIZE:
+            return None
+        blocks = _Blocks(source, self._itemsize, self._decoded_size(source, size))
+        if not blocks.count or blocks.whole != size or blocks.has_stored(0, blocks.count):
+            return None
+        return blocks.frame(0, blocks.count, _BLOSC_FLAGS[self._compressor]).data
+
     def _decoded_size(self, source: Bytes1D, size: int | None) -> int:
         if self._compressor == _NONE:
             stated = source.size

@@ -104,6 +104,13 @@ class Step:
         """
         return False
 
+    def as_blosc(self, encoded: Buffer, size: int) -> memoryview | None:
+        """Return the encoded bytes as a Blosc frame of ``size`` decoded bytes, nothing decoded.
+
+        None where they are no such frame and cannot be made one by moving bytes.
+        """
+        return None
+
     def encode(self, decoded: Buffer) -> Buffer:
         """Return the bytes as they are to be stored."""
         raise NotImplementedError

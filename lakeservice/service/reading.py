@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lakeservice.storage.arrays import EncodedChunk, StoredArray
+from lakeservice.storage.frames import Frame, frames
 from lakeservice.storage.tables import StoredTable
 from schemas.chunks import ArrayStorage, TableStorage
 from schemas.errors import CorruptError, ErrorKind, InvalidRequestError
@@ -169,6 +170,13 @@ class Reader:
     def read_encoded(self, node: Node, selection: Selection) -> Iterator[EncodedChunk]:
         """Yield the stored chunks that a selection touches, as they are stored."""
         return self.array(node).encoded(selection)
+
+    def read_frames(self, node: Node, selection: Selection) -> Iterator[Frame] | None:
+        """Return a selection as Blosc frames, as stored; None where it is better decoded here."""
+        source = node.data_sources[0] if node.data_sources else None
+        if source is None or not isinstance(source.storage, ArrayStorage):
+            return None
+        return frames(self.array(node), selection)
 
     def read_table(
         self,

@@ -19,7 +19,7 @@ from lakeservice.config import Secret, Serve
 from lakeservice.server import Server
 from lakeservice.service import Service
 
-KEY = "test-key"
+KEY = "akeyofthetests"
 ROOT = Path(__file__).parents[2]
 
 

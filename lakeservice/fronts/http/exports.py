@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from lakeservice.fronts.http.call import Reply
 from lakeservice.fronts.http.etags import entity_tag
 from lakeservice.fronts.http.negotiation import chosen
 from lakeservice.fronts.http.stored import as_stored
+from schemas.errors import ErrorKind, NotFoundError
 
 if TYPE_CHECKING:
     from lakeservice.export.exporter import Exporter
@@ -19,10 +21,50 @@ if TYPE_CHECKING:
     from schemas.entry import Node
 
 
+def described(call: Call) -> Node:
+    """Return the node that a request names, perhaps with the suffix of a format behind it.
+
+    ``eiger.tif`` is the node of that name, and where there is none, the node
+    ``eiger`` as a TIFF file: for programs that look at the end of an address.
+
+    Raises
+    ------
+    NotFoundError
+        ``node-not-found``, ``version-not-found``.
+    """
+    try:
+        return call.service.describe(call.path, as_of=call.as_of)
+    except NotFoundError as missing:
+        stem, _, suffix = call.path.rpartition(".")
+        if missing.kind is not ErrorKind.NODE_NOT_FOUND or not stem or "/" in suffix:
+            raise
+        with contextlib.suppress(NotFoundError):
+            node = call.service.describe(stem, as_of=call.as_of)
+            if _by_suffix(node, suffix) is not None:
+                return node
+        raise
+
+
 def exporter_for(call: Call, node: Node) -> Exporter:
-    """Return what writes the answer: ``?format=`` first, then Accept, then the usual form."""
-    exporters = exporters_of(node.family, [spec.name for spec in node.specs])
-    return chosen(exporters, call.params, call.headers)
+    """Return what writes the answer.
+
+    ``?format=`` says it first, then the suffix of the path, then Accept; else it is
+    the usual form.
+    """
+    stem, _, suffix = call.path.rpartition(".")
+    if stem == node.path and not call.params.get("format"):
+        named = _by_suffix(node, suffix)
+        if named is not None:
+            return named
+    return chosen(_forms(node), call.params, call.headers)
+
+
+def _forms(node: Node) -> tuple[Exporter, ...]:
+    return exporters_of(node.family, [spec.name for spec in node.specs])
+
+
+def _by_suffix(node: Node, suffix: str) -> Exporter | None:
+    return next((form for form in _forms(node) if suffix.lower() in form.names), None)
 
 
 def exported(call: Call, source: NodeSource, exporter: Exporter | None = None) -> Reply:
