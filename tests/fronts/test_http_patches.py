@@ -127,3 +127,9 @@ def test_a_patch_that_does_not_apply_is_refused_and_changes_nothing(
         json_patched(document, operations)
     assert caught.value.kind is ErrorKind.BAD_METADATA
     assert document == {"a": 1, "l": [1, 2], "o": {}}
+
+
+def test_copies_of_copies_end_before_they_fill_the_memory() -> None:
+    operations = [{"op": "copy", "from": "", "path": f"/c{number}"} for number in range(60)]
+    with pytest.raises(InvalidRequestError, match="copies add more than"):
+        json_patched({"a": 1}, operations)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import msgspec
+
 from schemas.errors import ErrorKind, InvalidRequestError
 
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 MAX_OPERATIONS = 10_000
 """Most operations in one JSON Patch."""
+MAX_COPIED_BYTES = 16 << 20
+"""Most that the copies of one JSON Patch may add, as JSON: copies of copies grow without end."""
 
 
 def merge_patched(document: Any, patch: Any) -> Any:
@@ -38,8 +42,12 @@ def json_patched(document: Any, operations: Any) -> Any:
     if not isinstance(operations, list) or len(operations) > MAX_OPERATIONS:
         raise _bad(f"a JSON Patch is a list of at most {MAX_OPERATIONS} operations")
     result = copy.deepcopy(document)
+    copied_bytes = 0
     for number, operation in enumerate(operations):
         try:
+            copied_bytes += _copied_bytes(result, operation)
+            if copied_bytes > MAX_COPIED_BYTES:
+                raise ValueError(f"the copies add more than {MAX_COPIED_BYTES} bytes")
             result = _applied(result, operation)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             reason = error.args[0] if error.args else "it cannot be applied"
@@ -74,6 +82,12 @@ def _applied(document: Any, operation: Any) -> Any:
                 raise ValueError(f"the value at {operation['path']!r} is another")
             return document
     raise ValueError(f"no operation {str(name)[:40]!r}")
+
+
+def _copied_bytes(document: Any, operation: Any) -> int:
+    if not isinstance(operation, dict) or operation.get("op") != "copy":
+        return 0
+    return len(msgspec.json.encode(_found(document, _pointer(operation, "from"))))
 
 
 def _value(operation: dict[str, Any]) -> Any:
