@@ -9,7 +9,7 @@ import numpy as np
 
 from lakeservice.fronts.http.call import Reply, media_type_of
 from lakeservice.fronts.http.documents import document
-from lakeservice.fronts.http.exports import exported
+from lakeservice.fronts.http.exports import described, exported
 from lakeservice.fronts.http.operations import AS_OF, FILE_NAME, FORMAT, Operation, Parameter
 from lakeservice.service.sources import ArrayRows
 from schemas.errors import ErrorKind, InvalidRequestError
@@ -29,13 +29,13 @@ ROWS_BYTES = 4 << 20
 
 def full(call: Call) -> Reply:
     """Return an array, or the slice of it that is asked for."""
-    node = call.service.describe(call.path, as_of=call.as_of)
+    node = described(call)
     return _reply(call, node, call.service.selection(node, call.params.get("slice")))
 
 
 def block(call: Call) -> Reply:
     """Return one chunk of an array, or a slice of that chunk."""
-    node = call.service.describe(call.path, as_of=call.as_of)
+    node = described(call)
     origin, shape = block_bounds(array_structure(call, node), call.params.get("block"))
     inside = parse_selection(call.params.get("slice"), shape)
     selection = Selection(

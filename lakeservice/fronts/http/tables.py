@@ -8,7 +8,7 @@ import msgspec
 
 from lakeservice.export.arrow import ARROW_FILE
 from lakeservice.fronts.http.documents import document
-from lakeservice.fronts.http.exports import exported, exporter_for
+from lakeservice.fronts.http.exports import described, exported, exporter_for
 from lakeservice.fronts.http.operations import AS_OF, FILE_NAME, FORMAT, Operation, Parameter
 from lakeservice.fronts.http.partitions import parts_of, stored_parts
 from lakeservice.fronts.http.table_bodies import FORMS, UNNAMED_INDEX, uploaded_table
@@ -45,7 +45,7 @@ def partition_by_body(call: Call) -> Reply:
 
 def _reply(call: Call, columns: tuple[str, ...] | None, *, whole: bool) -> Reply:
     number = None if whole else _partition(call)
-    node = call.service.describe(call.path, as_of=call.as_of)
+    node = described(call)
     _declared(node)
     form = exporter_for(call, node)
     if columns is not None and form.media_type == ARROW_FILE:
