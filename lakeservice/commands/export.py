@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
 
-    from schemas.entry import Spec
+    from schemas.entry import DataSource, Spec
     from schemas.structures import StructureFamily
 
 ROWS_BYTES = 64 << 20
@@ -123,6 +123,14 @@ class _Remote:
     @property
     def specs(self) -> Sequence[Spec]:
         return ()
+
+    @property
+    def data_sources(self) -> Sequence[DataSource]:
+        return ()
+
+    @property
+    def problem(self) -> str | None:
+        return None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from schemas.entry import Spec
+    from schemas.entry import DataSource, Spec
     from schemas.structures import StructureFamily
 
 Shape = tuple[int, ...]
@@ -42,6 +42,16 @@ class Source(Protocol):
     @property
     def options(self) -> Mapping[str, str]:
         """Options of the request by name, as text; see `Option`."""
+        ...
+
+    @property
+    def data_sources(self) -> Sequence[DataSource]:
+        """How the node's bytes lie, the addresses of its files without their folders."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """Why the data cannot be read; None where they can."""
         ...
 
 

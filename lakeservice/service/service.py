@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lakeservice.catalog import Catalog, parse_query
 from lakeservice.config import Limits
+from lakeservice.export.prepared import Kept
 from lakeservice.service.changes import Changes
+from lakeservice.service.following import Following
 from lakeservice.service.listing import Listing, list_inside
+from lakeservice.service.live import Hub
 from lakeservice.service.nodes import Nodes
 from lakeservice.service.publishing import Publisher
 from lakeservice.service.reading import Plan, Reader
+from lakeservice.service.registering import Indexer, Registrar, is_registered
 from lakeservice.service.snapshots import Snapshots
 from lakeservice.service.tickets import Receipt, Signer
 from lakeservice.service.writing import Draft, Writer
@@ -31,9 +35,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakeservice.catalog import Distinct
+    from lakeservice.service.live import Delivery
     from lakeservice.storage.arrays import EncodedChunk
     from schemas.commit import Append, Applied, Create, Mutation
-    from schemas.entry import Node
+    from schemas.entry import DataSource, Node
 
 
 class Service:
@@ -51,6 +56,8 @@ class Service:
         ``file://`` URIs of folders in which clients may register files.
     secret
         Key that signs tickets; None makes a random one.
+    indexer
+        Looks into files that clients register; None where they register none.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class Service:
         limits: Limits | None = None,
         roots: Sequence[str] = (),
         secret: bytes | None = None,
+        indexer: Indexer | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.lake = lake
@@ -71,12 +79,22 @@ class Service:
             threads=self.limits.threads,
         )
         self.nodes = Nodes(self.catalog, lake.objects)
-        self.committer = Committer(lake, self.nodes)
+        self.live = Hub(
+            self.nodes.version,
+            window_s=self.limits.live_s,
+            window_bytes=self.limits.live_bytes,
+        )
+        self.committer = Committer(lake, self.nodes, listener=self.live.record)
+        self.following = Following(self.live, self.committer.follow)
         self.reader = Reader(lake.objects, FileReader(), self.limits)
         self.writer = Writer(lake.objects, self.nodes)
         self.changes = Changes(lake.objects)
         self.publisher = Publisher(lake.objects, self.committer, roots)
+        self.registrar = Registrar(
+            lake.objects, self.nodes, self._commit_reindexed, roots, indexer
+        )
         self.signer = Signer(secret)
+        self.kept = Kept()
         self._snapshots = Snapshots(self.catalog, self.limits.snapshot_commits)
 
     @classmethod
@@ -88,6 +106,7 @@ class Service:
         cache: Path | None = None,
         limits: Limits | None = None,
         roots: Sequence[str] = (),
+        indexer: Indexer | None = None,
     ) -> Self:
         """Open the lake at a path or URI, and its index.
 
@@ -102,7 +121,7 @@ class Service:
             if not create or error.kind is not ErrorKind.NOT_A_LAKE:
                 raise
             lake = Lake.create(uri)
-        return cls(lake, cache=cache, limits=limits, roots=roots)
+        return cls(lake, cache=cache, limits=limits, roots=roots, indexer=indexer)
 
     def __enter__(self) -> Self:
         return self
@@ -112,8 +131,10 @@ class Service:
 
     def close(self) -> None:
         """Finish what is under way and let go of the index."""
+        self.following.close()
         self.committer.close()
         self._snapshots.close()
+        self.kept.clear()
         self.catalog.close()
 
     def refresh(self) -> int:
@@ -134,7 +155,10 @@ class Service:
             ``node-not-found``, ``version-not-found``.
         """
         self.refresh()
-        return self.nodes.describe(path, self._at(as_of))
+        node = self.nodes.describe(path, self._at(as_of))
+        if as_of is None and is_registered(node) and self.registrar.fresh(self.nodes.entry(node)):
+            return self.nodes.describe(path)
+        return node
 
     def children_count(self, node: Node) -> int | None:
         """Return how many children a container has; None for what is not a container."""
@@ -314,9 +338,12 @@ class Service:
         key: str | None = None,
         principal: str | None = None,
         trusted: bool = False,
+        note: Delivery | None = None,
     ) -> tuple[Applied, ...]:
-        """Make mutations visible together; see `Publisher.commit`."""
-        applied = self.publisher.commit(mutations, key=key, principal=principal, trusted=trusted)
+        """Make mutations visible together, then tell who listens; see `Publisher.commit`."""
+        applied = self.publisher.commit(
+            mutations, key=key, principal=principal, trusted=trusted, note=note
+        )
         self._snapshots.consider()
         return applied
 
@@ -374,6 +401,21 @@ class Service:
         """Create a node whose data is written later; an array reads as zeros until then."""
         create = self.writer.empty(draft)
         return self.publish(create, key=key, principal=principal)
+
+    def register(
+        self,
+        draft: Draft,
+        source: DataSource,
+        *,
+        key: str | None = None,
+        principal: str | None = None,
+    ) -> Applied:
+        """Make a node of files that a client names; see `Registrar.create`."""
+        create = self.registrar.create(draft, source)
+        return self.publish(create, key=key, principal=principal)
+
+    def _commit_reindexed(self, mutation: Mutation) -> None:
+        self.commit([mutation], principal="indexer", trusted=True)
 
     def stage(self, mutation: Create | Append) -> bytes:
         """Return a receipt for data that is written but not committed."""

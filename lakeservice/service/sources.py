@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
+import msgspec
 import pyarrow as pa
 
 from schemas.errors import ErrorKind, InvalidRequestError
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from lakeservice.export.sources import Source
     from lakeservice.service.service import Service
-    from schemas.entry import Node, Spec
+    from schemas.entry import Asset, DataSource, Node, Spec
     from schemas.structures import StructureFamily
 
 CHILDREN = 500
@@ -58,6 +60,28 @@ class NodeSource:
     def specs(self) -> Sequence[Spec]:
         """What the node promises."""
         return self.node.specs
+
+    @property
+    def data_sources(self) -> Sequence[DataSource]:
+        """How the node's bytes lie, the addresses of its files without their folders."""
+        return [
+            msgspec.structs.replace(source, assets=tuple(map(_shown, source.assets)))
+            for source in self.node.data_sources
+        ]
+
+    @property
+    def problem(self) -> str | None:
+        """Why the data cannot be read; None where they can."""
+        for source in self.node.data_sources:
+            problem = source.properties.get("problem")
+            if problem is not None:
+                return str(problem)
+        return None
+
+
+def _shown(asset: Asset) -> Asset:
+    name = unquote(urlsplit(asset.data_uri).path).rstrip("/").rpartition("/")[2]
+    return msgspec.structs.replace(asset, data_uri=f"asset:{asset.num}/{name}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,13 +206,13 @@ def source_of(
     *,
     options: Mapping[str, str] | None = None,
     as_of: int | None = None,
-) -> Source:
+) -> NodeSource:
     """Return a whole node as the source for exporters of its family.
 
     Raises
     ------
     InvalidRequestError
-        ``wrong-family``: a node that no exporter can read, such as a file's bytes.
+        ``wrong-family``: a node that no exporter can read.
     """
     asked = options or {}
     match node.family:
@@ -199,6 +223,8 @@ def source_of(
             return TableRows(service=service, node=node, options=asked)
         case "container":
             return ContainerRows(service=service, node=node, options=asked, as_of=as_of)
+    if node.family == "bytes":
+        return NodeSource(service=service, node=node, options=asked)
     raise InvalidRequestError(
-        ErrorKind.WRONG_FAMILY, f"{node.path!r} is a {node.family}; fetch its asset instead"
+        ErrorKind.WRONG_FAMILY, f"{node.path!r} is a {node.family}, which no exporter reads"
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lakeservice.access.principals import Principal
     from lakeservice.export.exporter import Piece
     from lakeservice.fronts.http.body import Body
+    from lakeservice.service.live import Delivery
     from lakeservice.service.service import Service
     from schemas.commit import Applied, Mutation
 
@@ -120,13 +121,22 @@ class Call:
             "this Idempotency-Key was used for a request for another path; take a new one",
         )
 
-    def commit(self, mutation: Mutation, *, trusted: bool = False) -> None:
-        """Make a change visible, in the name of who sent the request."""
+    def commit(
+        self, mutation: Mutation, *, trusted: bool = False, note: Delivery | None = None
+    ) -> None:
+        """Make a change visible, in the name of who sent the request.
+
+        Parameters
+        ----------
+        note
+            The data that changed, for those who listen; see `announcing.delivery_of`.
+        """
         self.service.commit(
             [mutation],
             key=self.idempotency_key,
             principal=self.principal.name,
             trusted=trusted,
+            note=note,
         )
 
     def unless_known(self, tag: str) -> None:

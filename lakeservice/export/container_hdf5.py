@@ -1,0 +1,147 @@
+"""Containers as HDF5: groups, datasets and attributes, sent as their elements are read.
+
+Names and order are those of the tree. A table is a group with one dataset a column;
+sparse, awkward and ragged data are groups in the same way, with the columns of their
+Arrow form. Classes and default plots are those of NeXus.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lakeservice.export.exporter import Exporter
+from lakeservice.export.hdf5_attributes import set_attributes
+from lakeservice.export.hdf5_columns import columns_of
+from lakeservice.export.hdf5_layout import Layout
+from lakeservice.export.walking import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from lakeservice.export.exporter import Piece
+    from lakeservice.export.hdf5_columns import Column
+    from lakeservice.export.prepared import Prepared
+    from lakeservice.export.sources import ContainerSource, Source, TableSource
+
+HDF5 = "application/x-hdf5"
+CLASSES = frozenset({"NXcollection", "NXdata", "NXdetector", "NXentry", "NXinstrument", "NXsample"})
+"""Specs that are base classes of NeXus; others, such as NXsas, are definitions of a whole file."""
+
+
+def prepare(container: ContainerSource) -> Prepared:
+    """Return a file of everything below a container; the elements of arrays are not read yet."""
+    with Layout() as layout:
+        groups: dict[tuple[str, ...], Any] = {(): layout.file}
+        _describe(layout.file, container, "NXroot")
+        for step in walk(container):
+            above = groups[step.path[:-1]]
+            made = _put(layout, above, step.path[-1], step.source)
+            if step.source.family == "container":
+                groups[step.path] = made
+        _point_to_default(layout.file)
+    return layout.prepared
+
+
+def prepare_table(table: TableSource) -> Prepared:
+    """Return a file with one dataset a column."""
+    with Layout() as layout:
+        group = layout.group(layout.file, table.name or "table")
+        set_attributes(layout.file, {"NX_class": "NXroot"})
+        _fill(layout, group, table)
+        _point_to_default(layout.file)
+    return layout.prepared
+
+
+def _put(layout: Layout, above: Any, name: str, source: Any) -> Any:
+    """Return the group or dataset of one node."""
+    if source.family == "array" and source.problem is None:
+        dataset = layout.array(above, name, source)
+        set_attributes(dataset, source.metadata)
+        if source.dims is not None:
+            set_attributes(dataset, {"dims": list(source.dims)})
+        return dataset
+    group = layout.group(above, name)
+    if source.problem is not None:
+        set_attributes(group, {"problem": source.problem})
+    elif source.family in ("table", "sparse", "awkward", "ragged"):
+        _fill(layout, group, source)
+        return group
+    _describe(group, source, "NXcollection")
+    return group
+
+
+def _fill(layout: Layout, group: Any, table: TableSource) -> None:
+    columns = columns_of(table)
+    for column in columns:
+        layout.column(group, column, table)
+    set_attributes(group, table.metadata)
+    if table.family == "table":
+        set_attributes(group, _plot(columns))
+    else:
+        set_attributes(group, {"family": table.family})
+
+
+def _plot(columns: Sequence[Column]) -> Mapping[str, Any]:
+    """Return what makes a viewer plot the second column of numbers over the first."""
+    numbers = [
+        column.name
+        for column in columns
+        if column.stored.dtype.kind in "iuf" and not column.shape and not column.loose
+    ]
+    if not numbers:
+        return {"NX_class": "NXcollection"}
+    if len(numbers) == 1:
+        return {"NX_class": "NXdata", "signal": numbers[0]}
+    return {"NX_class": "NXdata", "signal": numbers[1], "axes": [numbers[0]]}
+
+
+def _describe(group: Any, source: Source, usual: str) -> None:
+    set_attributes(group, source.metadata)
+    classes = [spec.name for spec in source.specs if spec.name in CLASSES]
+    set_attributes(group, {"NX_class": classes[0] if classes else usual})
+
+
+def _point_to_default(file: Any) -> None:
+    """Lead viewers from the root to the first group that can be plotted."""
+    found: list[str] = []
+
+    def look(name: str, item: Any) -> bool | None:
+        signal = item.attrs.get("signal")
+        if item.attrs.get("NX_class") == "NXdata" and signal in item and item[signal].size:
+            found.append(name)
+            return True
+        return None
+
+    file.visititems(look)
+    if not found:
+        return
+    group = file
+    for name in found[0].split("/"):
+        set_attributes(group, {"default": name})
+        group = group[name]
+
+
+def write(container: ContainerSource) -> Iterator[Piece]:
+    """Yield an HDF5 file of a container."""
+    yield from prepare(container).pieces()
+
+
+def write_table(table: TableSource) -> Iterator[Piece]:
+    """Yield an HDF5 file of a table."""
+    yield from prepare_table(table).pieces()
+
+
+CONTAINER = Exporter(
+    family="container",
+    media_type=HDF5,
+    names=("h5", "hdf5", "hdf", "nxs"),
+    write=write,
+    prepare=prepare,
+)
+TABLE = Exporter(
+    family="table",
+    media_type=HDF5,
+    names=("h5", "hdf5", "hdf"),
+    write=write_table,
+    prepare=prepare_table,
+)
