@@ -43,6 +43,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     checksum: str | None = None
     complete: bool = False
     """Whether every chunk was written: one that is absent is a loss then, not the fill value."""
+    partition: int | None = None
+    """Which partition of a table, or block (C order) of sparse or ragged data, these rows are;
+    None for rows that follow those before them."""
 
 
 class ZarrParts(
@@ -106,7 +109,8 @@ class TableStorage(
 ):
     """Files that hold the rows of a table (or of sparse, awkward and ragged data), in order."""
 
-    format: Literal["parquet", "arrow"] = "parquet"
+    format: Literal["parquet", "arrow", "buffers"] = "parquet"
+    """``buffers``: each part is a ZIP archive of Awkward's buffers, their form and length."""
     parts: tuple[Part, ...] = ()
     """Objects in the lake; empty where the table lies in assets."""
     assets: tuple[int, ...] = ()
