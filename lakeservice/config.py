@@ -51,6 +51,10 @@ class Limits:
     """Largest array or table that one request may write, in bytes."""
     snapshot_commits: int = 5000
     """Write a snapshot when the log has grown by so many commits."""
+    live_s: int = 3600
+    """How long updates are kept for subscribers that come later, in seconds."""
+    live_bytes: int = 64 << 20
+    """Bytes of updates that are kept for subscribers."""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ class Update(
     structure: Structure | None = None
     data_sources: tuple[DataSource, ...] | None = None
     access_tags: tuple[str, ...] | None = None
+    ends_stream: bool = False
+    """Tell those who listen that nothing more will come."""
 
 
 class Append(
@@ -74,6 +76,9 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole node after a create or update; None after a delete or an append."""
     parts: tuple[Part, ...] = ()
     """Parts that an append added."""
+    changed: tuple[str, ...] = ()
+    """Fields that an update replaced, and ``stream`` where it ended the node's stream. None
+    of them: stored data was changed in its place."""
     request: int = 0
     """Which request of the commit (position in `Commit.requests`) asked for it."""
     version: int = 0

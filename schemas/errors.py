@@ -50,6 +50,7 @@ class ErrorKind(StrEnum):
     BUSY = "busy"
     WINDOW_PASSED = "window-passed"
     BAD_RANGE = "bad-range"
+    BAD_PARAMETER = "bad-parameter"
 
 
 class LakeError(Exception):

@@ -23,9 +23,9 @@ WIRE: dict[ErrorKind, Wire] = {
     ErrorKind.VERSION_NOT_FOUND: Wire(404, "FlightServerError"),
     ErrorKind.ASSET_NOT_FOUND: Wire(404, "FlightServerError"),
     ErrorKind.BAD_PATH: Wire(400, "FlightServerError"),
-    ErrorKind.BAD_SLICE: Wire(400, "FlightServerError"),
+    ErrorKind.BAD_SLICE: Wire(422, "FlightServerError"),
     ErrorKind.BAD_QUERY: Wire(400, "FlightServerError"),
-    ErrorKind.BAD_SORT: Wire(400, "FlightServerError"),
+    ErrorKind.BAD_SORT: Wire(422, "FlightServerError"),
     ErrorKind.BAD_CURSOR: Wire(400, "FlightServerError"),
     ErrorKind.BAD_STRUCTURE: Wire(422, "FlightServerError"),
     ErrorKind.BAD_METADATA: Wire(422, "FlightServerError"),
@@ -59,6 +59,7 @@ WIRE: dict[ErrorKind, Wire] = {
     ErrorKind.BUSY: Wire(503, "FlightUnavailableError"),
     ErrorKind.WINDOW_PASSED: Wire(410, "FlightUnavailableError"),
     ErrorKind.BAD_RANGE: Wire(416, "FlightServerError"),
+    ErrorKind.BAD_PARAMETER: Wire(422, "FlightServerError"),
 }
 """Every kind of error; a test fails when one is missing."""
 

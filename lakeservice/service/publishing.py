@@ -51,6 +51,7 @@ class Publisher:
         key: str | None = None,
         principal: str | None = None,
         trusted: bool = False,
+        note: object = None,
     ) -> tuple[Applied, ...]:
         """Make mutations visible together, or none of them.
 
@@ -61,12 +62,13 @@ class Publisher:
         trusted
             The mutations come from this program and not from a client: they may
             point at data anywhere.
+        note
+            What those who listen are told besides; see `Committer.commit`.
         """
         if not trusted:
             self.check_sources(mutations)
-        return self._committer.commit(
-            [_named(mutation) for mutation in mutations], key=key, principal=principal
-        )
+        named = [_named(mutation) for mutation in mutations]
+        return self._committer.commit(named, key=key, principal=principal, note=note)
 
     def publish(
         self, written: Create | Append, *, key: str | None = None, principal: str | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lakeservice.catalog import Catalog, parse_query
 from lakeservice.config import Limits
 from lakeservice.export.prepared import Kept
+from lakeservice.service.assets import Assets
 from lakeservice.service.changes import Changes
 from lakeservice.service.following import Following
 from lakeservice.service.listing import Listing, list_inside
@@ -58,6 +59,10 @@ class Service:
         Key that signs tickets; None makes a random one.
     indexer
         Looks into files that clients register; None where they register none.
+    show_paths
+        Tell clients in which folders files lie.
+    raw_assets
+        Give clients files as they are.
     """
 
     def __init__(
@@ -69,6 +74,8 @@ class Service:
         roots: Sequence[str] = (),
         secret: bytes | None = None,
         indexer: Indexer | None = None,
+        show_paths: bool = False,
+        raw_assets: bool = True,
     ) -> None:
         self.limits = limits or Limits()
         self.lake = lake
@@ -86,12 +93,16 @@ class Service:
         )
         self.committer = Committer(lake, self.nodes, listener=self.live.record)
         self.following = Following(self.live, self.committer.follow)
-        self.reader = Reader(lake.objects, FileReader(), self.limits)
+        files = FileReader()
+        self.reader = Reader(lake.objects, files, self.limits)
         self.writer = Writer(lake.objects, self.nodes)
         self.changes = Changes(lake.objects)
         self.publisher = Publisher(lake.objects, self.committer, roots)
         self.registrar = Registrar(
             lake.objects, self.nodes, self._commit_reindexed, roots, indexer
+        )
+        self.assets = Assets(
+            lake.objects, files, self.registrar, show_paths=show_paths, raw=raw_assets
         )
         self.signer = Signer(secret)
         self.kept = Kept()
@@ -107,6 +118,8 @@ class Service:
         limits: Limits | None = None,
         roots: Sequence[str] = (),
         indexer: Indexer | None = None,
+        show_paths: bool = False,
+        raw_assets: bool = True,
     ) -> Self:
         """Open the lake at a path or URI, and its index.
 
@@ -121,7 +134,15 @@ class Service:
             if not create or error.kind is not ErrorKind.NOT_A_LAKE:
                 raise
             lake = Lake.create(uri)
-        return cls(lake, cache=cache, limits=limits, roots=roots, indexer=indexer)
+        return cls(
+            lake,
+            cache=cache,
+            limits=limits,
+            roots=roots,
+            indexer=indexer,
+            show_paths=show_paths,
+            raw_assets=raw_assets,
+        )
 
     def __enter__(self) -> Self:
         return self

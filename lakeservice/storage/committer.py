@@ -18,7 +18,7 @@ from schemas.commit import Applied, Commit, Create, Mutation, Request
 from schemas.errors import ConflictError, ErrorKind, LakeError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from lakeservice.storage.commits import State
     from lakeservice.storage.lake import Lake
@@ -51,16 +51,28 @@ class Committer:
         Wait so long for company before each commit; 0 does not wait.
     max_mutations
         Most mutations in one commit, unless a single request has more.
+    listener
+        Told of every commit after it was applied, ours and those of others, each once and
+        in order, with the notes of our requests by their position in the commit. It runs
+        while others wait, so it must be quick, and it may not raise.
     """
 
     def __init__(
-        self, lake: Lake, state: State, *, window_s: float = 0.0, max_mutations: int = 20_000
+        self,
+        lake: Lake,
+        state: State,
+        *,
+        window_s: float = 0.0,
+        max_mutations: int = 20_000,
+        listener: Callable[[Commit, Mapping[int, object]], None] | None = None,
     ) -> None:
         self._log = lake.log
         self._state = state
         self._window_s = window_s
         self._max_mutations = max_mutations
+        self._listener = listener
         self._writer = secrets.token_hex(8)
+        self._notes: dict[int, Mapping[int, object]] = {}
         self._mutex = threading.Lock()
         self._queue: deque[_Pending] = deque()
         self._leading = False
@@ -75,6 +87,7 @@ class Committer:
         key: str | None = None,
         principal: str | None = None,
         fingerprint: str | None = None,
+        note: object = None,
     ) -> tuple[Applied, ...]:
         """Commit all mutations, or none of them, and return what they did.
 
@@ -92,6 +105,8 @@ class Committer:
         fingerprint
             What makes two requests with one key the same; by default a hash of the
             mutations without the ids that creation draws.
+        note
+            Handed to the listener with the commit; it is not kept in the log.
 
         Raises
         ------
@@ -110,7 +125,8 @@ class Committer:
             return ()
         if key is not None and fingerprint is None:
             fingerprint = fingerprint_of(cleaned, principal)
-        pending = _Pending(Request(key=key, fingerprint=fingerprint, principal=principal), cleaned)
+        request = Request(key=key, fingerprint=fingerprint, principal=principal)
+        pending = _Pending(request, cleaned, note)
         if not self._enqueue(pending):
             self._wait(pending)
         if pending.leads:
@@ -129,12 +145,12 @@ class Committer:
             lines = len(first.applied)
             for commit in self._log.follow(max(self._state.version, version + len(news))):
                 if lines > _APPLY_LINES:
-                    self._state.apply(news)
+                    self._take_over(news)
                     news, lines = [], 0
                 news.append(commit)
                 lines += len(commit.applied)
             if news:
-                self._state.apply(news)
+                self._take_over(news)
             return self._state.version
 
     def close(self) -> None:
@@ -215,9 +231,14 @@ class Committer:
             commit = draft.commit(self._writer)
             if not commit.applied:
                 break
-            if self._log.put(commit):
-                self._apply(commit)
-                break
+            # Whoever follows the log may apply the commit before its own thread comes to it.
+            self._notes[commit.version] = _notes(batch, commit.version)
+            try:
+                if self._log.put(commit):
+                    self._apply(commit)
+                    break
+            finally:
+                self._notes.pop(commit.version, None)
             losses += 1
             self.follow()
             if time.monotonic() > give_up:
@@ -271,15 +292,23 @@ class Committer:
         with self._applying:
             # Somebody who followed the log may have applied it a moment ago.
             if self._state.version < commit.version:
-                self._state.apply([commit])
+                self._take_over([commit])
+
+    def _take_over(self, commits: Sequence[Commit]) -> None:
+        self._state.apply(commits)
+        if self._listener is not None:
+            for commit in commits:
+                own = commit.writer == self._writer
+                self._listener(commit, self._notes.get(commit.version, {}) if own else {})
 
 
 class _Pending:
     """A request that waits for its answer, or for its turn to commit for all."""
 
-    def __init__(self, request: Request, mutations: list[Mutation]) -> None:
+    def __init__(self, request: Request, mutations: list[Mutation], note: object = None) -> None:
         self.request = request
         self.mutations = mutations
+        self.note = note
         self.woken = threading.Event()
         self.leads = False
         self.answered = False
@@ -307,6 +336,17 @@ def fingerprint_of(mutations: Sequence[Mutation], principal: str | None = None) 
             encoded = encoded.replace(mutation.node.id.encode(), b"")
         digest.update(len(encoded).to_bytes(8, "little") + encoded)
     return digest.hexdigest()
+
+
+def _notes(batch: list[_Pending], version: int) -> dict[int, object]:
+    """Return the notes of a batch by the position that each request has in its commit."""
+    notes: dict[int, object] = {}
+    for pending in batch:
+        lines = pending.outcome
+        new = isinstance(lines, tuple) and lines and lines[0].version == version
+        if new and pending.note is not None and isinstance(lines, tuple):
+            notes[lines[0].request] = pending.note
+    return notes
 
 
 def _fail(batch: list[_Pending], error: LakeError) -> None:

@@ -173,7 +173,8 @@ class _Step:
                     f"node {after.path!r} has children and cannot become a registered file",
                 )
         self.overlay.put(after)
-        self._line("update", after, after)
+        told = (*changes, "stream") if update.ends_stream else tuple(changes)
+        self._line("update", after, after, told)
 
     def _append(self, append: Append) -> None:
         before = self._existing(append)
@@ -233,7 +234,9 @@ class _Step:
             )
         return node
 
-    def _line(self, op: str, node: Node, after: Node | None) -> None:
+    def _line(
+        self, op: str, node: Node, after: Node | None, changed: tuple[str, ...] = ()
+    ) -> None:
         self.applied.append(
             Applied(
                 op=op,
@@ -241,6 +244,7 @@ class _Step:
                 id=node.id,
                 revision=node.revision,
                 node=after,
+                changed=changed,
                 request=self._request,
                 version=self._version,
                 time_ns=self._time_ns,

@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from lakeservice.fronts.http import about as abouts
-from lakeservice.fronts.http import arrays, containers, metadata, searching, tables
+from lakeservice.fronts.http import arrays, containers, live, metadata, searching, tables, zarr
 from lakeservice.fronts.http.call import Reply
 from lakeservice.fronts.http.documents import JSON
 from lakeservice.fronts.http.endpoint import PREFIX, Endpoint, Front
@@ -70,6 +70,7 @@ OPERATIONS = (
     *arrays.OPERATIONS,
     *tables.OPERATIONS,
     *containers.OPERATIONS,
+    *live.OPERATIONS,
 )
 """Everything that can be asked below ``/api/v1``."""
 
@@ -109,8 +110,18 @@ def create_app(
     resources: dict[str, dict[str, ASGIApp]] = {}
     for one in OPERATIONS:
         resources.setdefault(one.path, {})[one.method] = Endpoint(front, one.work, one.scope)
-    routes = [Route(PREFIX + path, Resource(methods)) for path, methods in resources.items()]
-    routes += [Route("/", welcome), Route("/healthz", health)]
+    routes: list[BaseRoute] = [
+        Route(PREFIX + path, Resource(methods)) for path, methods in resources.items()
+    ]
+    routes += [
+        Route(one.path, Resource({"GET": Endpoint(front, one.work, one.scope)}))
+        for one in zarr.OPERATIONS
+    ]
+    routes += [
+        WebSocketRoute(PREFIX + live.PATH, live.Subscriptions(front)),
+        Route("/", welcome),
+        Route("/healthz", health),
+    ]
     return Starlette(
         routes=routes,
         middleware=[

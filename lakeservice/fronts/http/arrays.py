@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lakeservice.fronts.http.announcing import announce_only, delivery_of, keeps
 from lakeservice.fronts.http.call import Reply, media_type_of
 from lakeservice.fronts.http.documents import document
 from lakeservice.fronts.http.exports import described, exported
@@ -63,9 +64,13 @@ def put_full(call: Call) -> Reply:
     structure = array_structure(call, node)
     dtype = structure.data_type.packed().to_numpy()
     _check_upload(call, structure.shape, dtype)
+    delivery = delivery_of(call, shape=structure.shape)
+    if not keeps(call):
+        announce_only(call, node, delivery, dtype.itemsize)
+        return document(call, None)
     rows = (block.astype(structure.dtype, copy=False) for block in uploaded_rows(call, structure))
     update = call.service.changes.replace_array(node, rows)
-    call.commit(update, trusted=True)
+    call.commit(update, trusted=True, note=delivery)
     return document(call, None)
 
 
@@ -83,12 +88,16 @@ def put_block(call: Call) -> Reply:
     _, shape = block_bounds(structure, call.params.get("block"))
     dtype = structure.data_type.packed().to_numpy()
     size = _check_upload(call, shape, dtype)
+    delivery = delivery_of(call, shape=shape, block=position)
+    if not keeps(call):
+        announce_only(call, node, delivery, dtype.itemsize)
+        return document(call, None)
     payload = call.body.whole(size)
     if len(payload) != size:
         raise _wrong_size(len(payload), shape, dtype)
     elements = np.frombuffer(payload, dtype).reshape(shape).astype(structure.dtype, copy=False)
     update = call.service.changes.block(node, position, elements)
-    call.commit(update, trusted=True)
+    call.commit(update, trusted=True, note=delivery)
     return document(call, None)
 
 
@@ -185,10 +194,6 @@ def uploaded_rows(call: Call, structure: ArrayStructure) -> Iterator[np.ndarray[
 
 def _check_upload(call: Call, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     """Refuse an upload that announces itself as wrong; returns the bytes that it must have."""
-    if not call.flag("persist", True):
-        raise InvalidRequestError(
-            ErrorKind.BAD_REQUEST, "persist=false, data that is not kept, is not possible here"
-        )
     sent = media_type_of(call.headers.get("content-type"))
     if sent not in ("", OCTETS):
         raise InvalidRequestError(

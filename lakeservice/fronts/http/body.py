@@ -35,6 +35,8 @@ class Body:
         """Bytes announced by Content-Length; None where it is sent in chunks."""
         self._ended = self.length == 0
         self._left = b""
+        self.brief: bytes | None = b"" if self._ended else None
+        """The whole body, where it announced itself as short; reading leaves it as it is."""
         self.encoding = headers.get("content-encoding", "identity").strip().lower()
 
     @property
@@ -45,7 +47,7 @@ class Body:
     async def prefetch(self) -> None:
         """Take a short body whole, so that no worker thread waits for a slow client."""
         if not self._ended and self.length is not None and self.length <= PIECE_BYTES:
-            self._left = await self._gather(self.length + 1)
+            self._left = self.brief = await self._gather(self.length + 1)
 
     def pieces(self, size: int = PIECE_BYTES) -> Iterator[bytes]:
         """Yield the body in pieces of ``size`` bytes; the last may be shorter, none is empty.

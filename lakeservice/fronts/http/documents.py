@@ -29,11 +29,15 @@ def document(call: Call, content: Any, status: int = 200) -> Reply:
     """Return a reply that carries a document."""
     if document_type(call.headers.get("accept")) == JSON:
         return Reply(msgspec.json.encode(content), JSON, status)
+    return Reply(packed(content), MSGPACK, status)
+
+
+def packed(content: Any) -> bytes:
+    """Return content as MessagePack."""
     try:
-        packed = msgspec.msgpack.encode(content)
+        return msgspec.msgpack.encode(content)
     except OverflowError:
-        packed = msgspec.msgpack.encode(_packable(content))
-    return Reply(packed, MSGPACK, status)
+        return msgspec.msgpack.encode(_packable(content))
 
 
 def _packable(content: Any) -> Any:

@@ -14,6 +14,8 @@ SHUTDOWN_S = 10
 """How long answers under way may take to end after a stop, in seconds."""
 KEEP_ALIVE_S = 75
 """How long a connection stays open between requests, in seconds."""
+MESSAGE_BYTES = 64 << 10
+"""Largest message that a WebSocket may send to us."""
 
 
 def http_server(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Server:
@@ -28,7 +30,10 @@ def http_server(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> uvicorn
         port=port,
         loop="asyncio" if sys.platform == "win32" else "uvloop",
         http="httptools",
-        ws="none",
+        ws="websockets-sansio",
+        # Subscribers send nothing but their key; images do not get smaller by deflate.
+        ws_max_size=MESSAGE_BYTES,
+        ws_per_message_deflate=False,
         lifespan="off",
         log_level="warning",
         access_log=False,

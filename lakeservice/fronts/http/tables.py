@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lakeservice.export.arrow import ARROW_FILE
+from lakeservice.fronts.http.announcing import announce_only, delivery_of, keeps
 from lakeservice.fronts.http.documents import document
 from lakeservice.fronts.http.exports import described, exported, exporter_for
 from lakeservice.fronts.http.operations import AS_OF, FILE_NAME, FORMAT, Operation, Parameter
@@ -93,23 +94,31 @@ def put_partition(call: Call) -> Reply:
 def _replaced(call: Call, number: int | None) -> Reply:
     if call.repeated(call.path) is None:
         node = call.service.describe(call.path)
+        delivery = delivery_of(call, partition=number, media_type=ARROW_FILE)
+        if not keeps(call):
+            announce_only(call, node, delivery)
+            return document(call, None)
         with uploaded_table(call, _declared(node)) as reader:
             update = call.service.changes.replace_table(node, reader, number)
         if number is not None:
             # The other partitions are named again by this change: nobody else's may be lost.
             update = msgspec.structs.replace(update, expected_revision=node.revision)
-        call.commit(update, trusted=True)
+        call.commit(update, trusted=True, note=delivery)
     return document(call, None)
 
 
 def append(call: Call) -> Reply:
     """Write rows after the last of a table that exists."""
-    _partition(call)
+    number = _partition(call)
     if call.repeated(call.path) is None:
         node = call.service.describe(call.path)
+        delivery = delivery_of(call, partition=number, append=True, media_type=ARROW_FILE)
+        if not keeps(call):
+            announce_only(call, node, delivery)
+            return document(call, None)
         with uploaded_table(call, _declared(node)) as reader:
             appended = call.service.changes.append_table(node, reader)
-        call.commit(appended, trusted=True)
+        call.commit(appended, trusted=True, note=delivery)
     return document(call, None)
 
 
@@ -152,6 +161,7 @@ def _columns_in_body(call: Call) -> tuple[str, ...] | None:
 COLUMN = Parameter("column", "texts", "Names of columns; all where it is left out.")
 WHERE = Parameter("where", "text", "Condition on the rows: ``energy > 12000 and ok = true``.")
 LIMIT = Parameter("limit", "integer", "Most rows to send.")
+PERSIST = Parameter("persist", "flag", "Keep the data; false only sends it to subscribers.")
 PARTITION = Parameter("partition", "integer", "Number of the partition, from 0.", required=True)
 READ = (COLUMN, WHERE, LIMIT, FORMAT, FILE_NAME, AS_OF)
 
@@ -178,6 +188,7 @@ OPERATIONS = (
         path="/table/full/{path:path}",
         work=put_full,
         scope="write:data",
+        params=(PERSIST,),
         uploads=FORMS,
     ),
     Operation(
@@ -202,7 +213,7 @@ OPERATIONS = (
         path="/table/partition/{path:path}",
         work=put_partition,
         scope="write:data",
-        params=(PARTITION,),
+        params=(PARTITION, PERSIST),
         uploads=FORMS,
     ),
     Operation(
@@ -210,7 +221,7 @@ OPERATIONS = (
         path="/table/partition/{path:path}",
         work=append,
         scope="write:data",
-        params=(PARTITION,),
+        params=(PARTITION, PERSIST),
         uploads=FORMS,
     ),
 )
