@@ -131,7 +131,7 @@ class Workers:
         """Fail the file that a dead worker was at; give the others to somebody else."""
         self._workers.remove(worker)
         worker.end()
-        reason = worker.reason or f"its reader crashed ({_death(worker.process.exitcode)})"
+        reason = worker.reason or f"its reader crashed ({death_of(worker.process.exitcode)})"
         job = worker.jobs.popleft()
         queue.extendleft(reversed(worker.jobs))
         discard(job, self._objects)
@@ -181,7 +181,8 @@ class _Worker:
         self.connection.close()
 
 
-def _death(code: int | None) -> str:
+def death_of(code: int | None) -> str:
+    """Return in words how a process ended, by its exit code."""
     if code is None or code >= 0:
         return f"exit code {code}"
     try:
@@ -198,7 +199,7 @@ def _work(
 ) -> None:
     """Take jobs until nobody gives any more; the body of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the parent
-    _limit_memory(limits.memory_mb)
+    limit_memory(limits.memory_mb)
     objects = Objects.open(lake_uri)
     last = time.monotonic()
 
@@ -221,7 +222,8 @@ def _work(
             connection.send(Outcome(job.number, reason=f"{type(error).__name__}: {error}"))
 
 
-def _limit_memory(memory_mb: int) -> None:
+def limit_memory(memory_mb: int) -> None:
+    """Let this process have so much memory of its own, where the system can hold it to that."""
     if sys.platform != "linux":
         return
     import resource  # there is none on Windows

@@ -72,6 +72,10 @@ class Serve:
     """The key that may do everything; generated and printed where there is none."""
     roots: tuple[str, ...] = ()
     """Folders in which files may be registered through the server."""
+    show_paths: bool = False
+    """Tell clients in which folders files lie, so that programs on the same disks can open them."""
+    raw_assets: bool = True
+    """Give clients files as they are, besides the data in them."""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,9 @@ class DataSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the bytes lie; None for containers and for what only has assets."""
     tree: str | None = None
     """Object name of the file's inner tree (`InnerTree`); None where there is none."""
+    declared: Structure | None = None
+    """Structure that a client said its files have; when they change they are looked into again.
+    None for files that nobody registered through a server."""
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

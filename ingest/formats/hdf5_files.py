@@ -14,6 +14,7 @@ from ingest.source import Source
 from schemas.errors import InvalidRequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from schemas.entry import Asset
@@ -45,6 +46,8 @@ class OpenFiles:
     ----------
     source
         The main file.
+    roots
+        Folders, links resolved, that every other file must lie in; None allows all.
 
     Raises
     ------
@@ -52,8 +55,9 @@ class OpenFiles:
         It is no HDF5 file, or damaged.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, roots: Sequence[Path] | None = None) -> None:
         self.assets: list[Asset] = []
+        self._roots = roots
         self._open: dict[Path, OpenFile | BrokenError] = {}
         self._numbers: dict[Path, int] = {}
         self._handles: list[h5f.FileID] = []
@@ -117,8 +121,15 @@ class OpenFiles:
             except (InvalidRequestError, RuntimeError):
                 continue
             if not found.is_directory:
+                self._check_inside(found)
                 return found
         raise BrokenError(f"file {bare!r} is not there")
+
+    def _check_inside(self, source: Source) -> None:
+        if self._roots is not None and not any(map(source.path.is_relative_to, self._roots)):
+            raise BrokenError(
+                f"file {source.name!r} lies outside the folders that files may be registered in"
+            )
 
     def _number(self, source: Source) -> int:
         number = self._numbers.get(source.path)

@@ -54,9 +54,11 @@ class Tree:
     ----------
     files
         The file, and those that it leads to.
+    start
+        Group to begin with; None for the file's root.
     """
 
-    def __init__(self, files: OpenFiles) -> None:
+    def __init__(self, files: OpenFiles, start: Place | None = None) -> None:
         self.items: list[Item] = []
         self.metadata: dict[str, Any] = {}
         self.specs: tuple[Spec, ...] = ()
@@ -67,10 +69,9 @@ class Tree:
         self._paths: set[str] = set()
         self._repeated = 0
         self._values = 0
-        self._walk()
+        self._walk(start or root_of(self._files.main))
 
-    def _walk(self) -> None:
-        place = root_of(self._files.main)
+    def _walk(self, place: Place) -> None:
         root = self._enter(place, None, "", self.metadata, frozenset(), repeated=False)
         frames = [root] if root is not None else []
         while frames:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ingest.indexer import IndexingProcesses
 from lakeservice.commands.ingest import ServiceCommitter, show_summary
 from lakeservice.commands.places import INNER_LAKE, Place, place_of
 from lakeservice.server import Server
@@ -39,14 +41,18 @@ def run_server(
     roots = settings.serve.roots
     if place.files is not None:
         roots = (*roots, str(place.files))
+    indexer = IndexingProcesses()
     service = Service.open(
         place.lake,
         create=True,
         cache=cache,
         limits=settings.limits,
         roots=[_uri(root) for root in roots],
+        indexer=indexer,
+        show_paths=settings.serve.show_paths,
+        raw_assets=settings.serve.raw_assets,
     )
-    with service:
+    with contextlib.closing(indexer), service:
         server = Server(service, replace(settings.serve, roots=roots))
         follower = Follower(place, service, console, watch=watch)
 

@@ -159,6 +159,14 @@ class Nodes:
                 self._trees.popitem(last=False)
         return tree
 
+    def entry(self, node: Node) -> Node:
+        """Return the entry that a node is or lies in."""
+        _, slash, inner = node.id.partition("/")
+        if not slash:
+            return node
+        path = node.path[: len(node.path) - len(inner) - 1]
+        return self.nodes([path]).get(path, node)
+
     def locate(self, node: Node) -> tuple[Node, str] | None:
         """Return the file entry and the path inside it that a node stands for.
 
@@ -194,6 +202,7 @@ def inner_node(entry: Node, inner: InnerNode) -> Node:
                 properties=properties,
                 assets=source.assets,
                 storage=inner.storage,
+                declared=source.declared,
             ),
         ),
         access_tags=entry.access_tags,
@@ -234,6 +243,7 @@ def column_node(table: Node, column: str) -> Node | None:
                 parameters={"table": table.path, "column": column},
                 assets=table.data_sources[0].assets,
                 storage=table.data_sources[0].storage,
+                declared=table.data_sources[0].declared,
             ),
         )
         if table.data_sources

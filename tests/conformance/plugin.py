@@ -21,6 +21,7 @@ from tiled.adapters.mapping import MapAdapter
 from tiled.client import from_context
 from tiled.client.context import Context
 from tiled.ndslice import NDBlock
+from tiled.server.settings import get_settings
 from tiled.structures.core import Spec, StructureFamily
 from tiled.structures.data_source import DataSource
 from tiled.utils import UNSET
@@ -89,11 +90,12 @@ def push_table(adapter, client, about):
 class Tenant:
     """A root on the server under test; looks like what the plugin's context would stop."""
 
-    def __init__(self, metadata, specs):
+    def __init__(self, metadata, specs, raw_assets=True):
         self._server = os.environ["LAKE_TENANTS"]
         asked = {
             "metadata": metadata,
             "specs": specs,
+            "raw_assets": raw_assets,
             "roots": [tempfile.gettempdir(), *filter(None, [os.environ.get("LAKE_ROOTS")])],
         }
         answer = httpx.post(f"{self._server}/t", json=asked, timeout=30)
@@ -115,7 +117,9 @@ def from_app(cls, app, *, cache=UNSET, headers=None, timeout=None, api_key=UNSET
     """Return a context of a new root that holds what the application's tree holds."""
     tree = app.state.root_tree
     metadata = tree.metadata() if callable(tree.metadata) else tree.metadata
-    tenant = Tenant(dict(metadata or {}), plain(getattr(tree, "specs", None)))
+    settings = app.dependency_overrides.get(get_settings, get_settings)()
+    specs = plain(getattr(tree, "specs", None))
+    tenant = Tenant(dict(metadata or {}), specs, settings.expose_raw_assets)
     given = {} if cache is UNSET else {"cache": cache}
     key = KEY if api_key is UNSET else api_key
     address = f"{tenant.url}/api/v1/"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ingest.indexer import IndexingProcesses
 from lakeservice.access.keys import Authenticator
 from lakeservice.fronts.http import create_app, http_server
 from lakeservice.service import Service
@@ -38,6 +39,8 @@ class Asked(msgspec.Struct):
     roots: list[str] = []
     """Folders in which files may be registered."""
     public: bool = False
+    raw_assets: bool = True
+    """Whether files are given as they are."""
 
 
 class Tenants:
@@ -46,6 +49,7 @@ class Tenants:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._ids = itertools.count(1)
+        self._indexer = IndexingProcesses()
         self._running: dict[str, tuple[ASGIApp, Service]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +75,14 @@ class Tenants:
         asked = msgspec.json.decode(payload, type=Asked)
         name = str(next(self._ids))
         roots = [_uri(root) for root in asked.roots]
-        service = Service.open(str(self._folder / name), create=True, roots=roots)
+        service = Service.open(
+            str(self._folder / name),
+            create=True,
+            roots=roots,
+            indexer=self._indexer,
+            show_paths=True,
+            raw_assets=asked.raw_assets,
+        )
         if asked.metadata or asked.specs:
             service.commit([Update(path="", metadata=asked.metadata, specs=tuple(asked.specs))])
         authenticator = Authenticator(KEY, public=asked.public)

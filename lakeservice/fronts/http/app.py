@@ -14,7 +14,17 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from lakeservice.fronts.http import about as abouts
-from lakeservice.fronts.http import arrays, containers, live, metadata, searching, tables, zarr
+from lakeservice.fronts.http import (
+    arrays,
+    assets,
+    containers,
+    live,
+    metadata,
+    register,
+    searching,
+    tables,
+    zarr,
+)
 from lakeservice.fronts.http.call import Reply
 from lakeservice.fronts.http.documents import JSON
 from lakeservice.fronts.http.endpoint import PREFIX, Endpoint, Front
@@ -70,6 +80,8 @@ OPERATIONS = (
     *arrays.OPERATIONS,
     *tables.OPERATIONS,
     *containers.OPERATIONS,
+    *register.OPERATIONS,
+    *assets.OPERATIONS,
     *live.OPERATIONS,
 )
 """Everything that can be asked below ``/api/v1``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from lakeservice.fronts.http.links import node_links
 from lakeservice.fronts.http.partitions import told_partitions
@@ -13,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lakeservice.fronts.http.call import Call
-    from schemas.entry import Asset, DataSource, Node, Spec
+    from lakeservice.service.assets import Assets, Behind
+    from schemas.entry import DataSource, Node, Spec
 
 FIELDS = frozenset(
     {
@@ -71,13 +71,19 @@ def items(
     if chosen & {"structure", "count"}:
         counts = call.service.children_counts(nodes)
     return [
-        _item(call.base, node, count, chosen, links=links)
+        _item(call.base, node, count, chosen, call.service.assets, links=links)
         for node, count in zip(nodes, counts, strict=True)
     ]
 
 
 def _item(
-    base: str, node: Node, count: int | None, fields: frozenset[str], *, links: bool
+    base: str,
+    node: Node,
+    count: int | None,
+    fields: frozenset[str],
+    assets: Assets,
+    *,
+    links: bool,
 ) -> dict[str, Any]:
     family = node.family
     container = family == "container"
@@ -98,7 +104,7 @@ def _item(
             "structure": structure,
             "access_tags": list(node.access_tags) if "access_tags" in fields else None,
             "sorting": DEFAULT_SORTING if container and "sorting" in fields else None,
-            "data_sources": source_documents(node) if "data_sources" in fields else None,
+            "data_sources": source_documents(node, assets) if "data_sources" in fields else None,
         },
     }
     if links:
@@ -113,17 +119,21 @@ def spec_documents(specs: Sequence[Spec]) -> list[dict[str, Any]]:
     return [{"name": spec.name, "version": spec.version} for spec in specs]
 
 
-def source_documents(node: Node) -> list[dict[str, Any]]:
-    """Return the data sources of a node; of an asset's address only the file's name is told."""
+def source_documents(node: Node, assets: Assets | None = None) -> list[dict[str, Any]]:
+    """Return the data sources of a node, with the files behind it where it is told who knows."""
     structure = structure_document(node.structure, partitions=told_partitions(node))
     return [
-        _source_document(number, source, node.family, structure)
+        _source_document(number, source, node.family, structure, assets)
         for number, source in enumerate(node.data_sources, 1)
     ]
 
 
 def _source_document(
-    number: int, source: DataSource, family: str, structure: dict[str, Any]
+    number: int,
+    source: DataSource,
+    family: str,
+    structure: dict[str, Any],
+    assets: Assets | None,
 ) -> dict[str, Any]:
     return {
         "id": number,
@@ -132,18 +142,20 @@ def _source_document(
         "mimetype": source.mimetype,
         "parameters": source.parameters,
         "properties": source.properties,
-        "assets": [_asset_document(asset) for asset in source.assets],
+        "assets": [_asset_document(behind, assets) for behind in assets.of(source)]
+        if assets is not None
+        else [],
         "management": source.management,
     }
 
 
-def _asset_document(asset: Asset) -> dict[str, Any]:
-    name = unquote(urlsplit(asset.data_uri).path).rstrip("/").rpartition("/")[2]
+def _asset_document(behind: Behind, assets: Assets) -> dict[str, Any]:
+    asset = behind.asset
     return {
-        "data_uri": f"asset:{asset.num}/{name}",
+        "data_uri": assets.address(behind),
         "is_directory": asset.is_directory,
         "size": asset.size_bytes,
         "parameter": asset.parameter,
         "num": asset.num,
-        "id": asset.num + 1,
+        "id": behind.id,
     }

@@ -98,7 +98,7 @@ def create(call: Call) -> Reply:
     content = {
         "id": node.name,
         "links": node_links(call.base, node),
-        "data_sources": source_documents(node),
+        "data_sources": source_documents(node, call.service.assets),
         "access_tags": list(node.access_tags),
     }
     return document(call, content)
