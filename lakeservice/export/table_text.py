@@ -11,27 +11,39 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from lakeservice.export.exporter import Exporter
+from lakeservice.export.exporter import Exporter, Option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from lakeservice.export.exporter import Piece
     from lakeservice.export.sources import TableSource
 
 ROWS = 65_536
 """Rows that become text at a time."""
+RECORDS = 4_096
+"""Rows that become one object each at a time."""
 
 
 def write_csv(rows: TableSource) -> Iterator[Piece]:
-    """Yield a header line and a line for each row; nulls are empty, nested values are JSON."""
+    """Yield a header line and a line for each row; nulls are empty, nested values are JSON.
+
+    The option ``header=absent``, or the same as a parameter of the media type, leaves
+    the header out.
+    """
     with rows.read() as reader:
-        header = io.StringIO()
-        csv.writer(header, lineterminator="\n").writerow(reader.schema.names)
-        yield header.getvalue().encode()
+        if not _is_headless(rows.options):
+            header = io.StringIO()
+            csv.writer(header, lineterminator="\n").writerow(reader.schema.names)
+            yield header.getvalue().encode()
         for batch in reader:
             for start in range(0, batch.num_rows, ROWS):
                 yield _csv_lines(batch.slice(start, ROWS))
+
+
+def _is_headless(options: Mapping[str, str]) -> bool:
+    parameters = options.get("format", "").replace(" ", "").lower().split(";")[1:]
+    return "header=absent" in (*parameters, f"header={options.get('header', '').lower()}")
 
 
 def _csv_lines(batch: pa.RecordBatch) -> bytes:
@@ -114,11 +126,63 @@ def _json(value: Any) -> bytes:
     return msgspec.json.encode(value, enc_hook=str)
 
 
-CSV = Exporter(
+def write_json_lines(rows: TableSource) -> Iterator[Piece]:
+    """Yield one object a line, for each row."""
+    yield from _records(rows, b"")
+
+
+def write_json_seq(rows: TableSource) -> Iterator[Piece]:
+    """Yield one object a record, for each row, as RFC 7464 frames them."""
+    yield from _records(rows, b"\x1e")
+
+
+def _records(rows: TableSource, mark: bytes) -> Iterator[Piece]:
+    with rows.read() as reader:
+        names = [_json(name) for name in reader.schema.names]
+        for batch in reader:
+            for start in range(0, batch.num_rows, RECORDS):
+                part = batch.slice(start, RECORDS)
+                columns = [_json_texts(column) for column in part.columns]
+                lines = [
+                    mark + b"{" + b",".join(map(b":".join, zip(names, row, strict=True))) + b"}\n"
+                    for row in zip(*columns, strict=True)
+                ]
+                if lines:
+                    yield b"".join(lines)
+
+
+def _json_texts(column: pa.Array) -> list[bytes]:
+    return [_json(value) for value in _json_values(column)]
+
+
+def _csv(media_type: str, *names: str) -> Exporter:
+    header = Option(name="header", kind=str, description="``absent``: no line of names.")
+    return Exporter(
+        family="table",
+        media_type=media_type,
+        names=names,
+        content_type=f"{media_type}; charset=utf-8",
+        write=write_csv,
+        options=(header,),
+    )
+
+
+CSV = _csv("text/csv", "csv")
+CSV_BY_OTHER_NAMES = (
+    _csv("text/plain", "txt"),
+    _csv("text/x-comma-separated-values"),
+    _csv("application/vnd.ms-excel", "xls"),
+)
+JSON_SEQ = Exporter(
     family="table",
-    media_type="text/csv",
-    names=("csv",),
-    content_type="text/csv; charset=utf-8",
-    write=write_csv,
+    media_type="application/json-seq",
+    names=("json-seq",),
+    write=write_json_seq,
+)
+JSON_LINES = Exporter(
+    family="table",
+    media_type="application/x-ndjson",
+    names=("jsonl", "ndjson"),
+    write=write_json_lines,
 )
 JSON = Exporter(family="table", media_type="application/json", names=("json",), write=write_json)

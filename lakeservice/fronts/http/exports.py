@@ -72,7 +72,8 @@ def exported(call: Call, source: NodeSource, exporter: Exporter | None = None) -
     form = exporter or exporter_for(call, source.node)
     form.check(source)
     options = [(option.name, call.params.get(option.name)) for option in form.options]
-    tag = entity_tag(*source.identity, form.media_type, options)
+    parameters = (call.params.get("format") or "").partition(";")[2]
+    tag = entity_tag(*source.identity, form.media_type, options, parameters)
     call.unless_known(tag)
     reply = _prepared(call, source, form, tag) or as_stored(call, source, form)
     if reply is None:
