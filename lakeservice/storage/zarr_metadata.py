@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -21,7 +21,17 @@ _UNITS = re.compile(r"(\d*)(\D+)")
 def zarr_json(
     shape: tuple[int, ...], layout: ChunkLayout, dims: Sequence[str] | None = None
 ) -> bytes:
-    """Return the metadata document of a Zarr v3 array.
+    """Return the metadata document of a Zarr v3 array, as the object ``zarr.json`` holds it."""
+    return json.dumps(array_document(shape, layout, dims), indent=2).encode()
+
+
+def array_document(
+    shape: tuple[int, ...],
+    layout: ChunkLayout,
+    dims: Sequence[str] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the metadata of a Zarr v3 array.
 
     Element types beyond Zarr's core are named as zarr-python 3.1 names them;
     what it has no name for (sub-arrays in records, padded records, long
@@ -43,14 +53,14 @@ def zarr_json(
             else {"name": codec.name}
             for codec in layout.codecs
         ],
-        "attributes": {},
+        "attributes": dict(attributes or {}),
         "zarr_format": 3,
         "node_type": "array",
         "storage_transformers": [],
     }
     if dims is not None:
         document["dimension_names"] = list(dims)
-    return json.dumps(document, indent=2).encode()
+    return document
 
 
 def is_raw(data_type: DataType) -> bool:
