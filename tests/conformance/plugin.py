@@ -17,6 +17,9 @@ import httpx
 import httpx._transports.default as transports
 import numpy as np
 import pytest
+import redis
+from served import Roots, redirect
+from sockets import KeyLogin, NoRedis, open_sockets
 from tiled.adapters.mapping import MapAdapter
 from tiled.client import from_context
 from tiled.client.context import Context
@@ -90,12 +93,13 @@ def push_table(adapter, client, about):
 class Tenant:
     """A root on the server under test; looks like what the plugin's context would stop."""
 
-    def __init__(self, metadata, specs, raw_assets=True):
+    def __init__(self, metadata, specs, raw_assets=True, public=False):
         self._server = os.environ["LAKE_TENANTS"]
         asked = {
             "metadata": metadata,
             "specs": specs,
             "raw_assets": raw_assets,
+            "public": public,
             "roots": [tempfile.gettempdir(), *filter(None, [os.environ.get("LAKE_ROOTS")])],
         }
         answer = httpx.post(f"{self._server}/t", json=asked, timeout=30)
@@ -119,7 +123,12 @@ def from_app(cls, app, *, cache=UNSET, headers=None, timeout=None, api_key=UNSET
     metadata = tree.metadata() if callable(tree.metadata) else tree.metadata
     settings = app.dependency_overrides.get(get_settings, get_settings)()
     specs = plain(getattr(tree, "specs", None))
-    tenant = Tenant(dict(metadata or {}), specs, settings.expose_raw_assets)
+    tenant = Tenant(
+        dict(metadata or {}),
+        specs,
+        settings.expose_raw_assets,
+        public=settings.allow_anonymous_access,
+    )
     given = {} if cache is UNSET else {"cache": cache}
     key = KEY if api_key is UNSET else api_key
     address = f"{tenant.url}/api/v1/"
@@ -128,6 +137,10 @@ def from_app(cls, app, *, cache=UNSET, headers=None, timeout=None, api_key=UNSET
     if isinstance(tree, MapAdapter):
         push(tree, from_context(cls(address, api_key=KEY), remember_me=False))
     context.lake_tenant = tenant
+    open_sockets(context, tenant.url)
+    if app.state.authenticated and api_key is UNSET:
+        context.api_key = None
+        context.http_client.auth = KeyLogin(KEY)
     return context
 
 
@@ -144,6 +157,13 @@ def elsewhere():
 
     Context.from_app = classmethod(from_app)
     Context.__exit__ = leave
+    os.environ.setdefault("TILED_TEST_REDIS", "redis://127.0.0.1:1")
+    redis.from_url = NoRedis.from_url
     yield
     Context.from_app = original
     Context.__exit__ = closing
+
+
+def pytest_configure():
+    """Redirect servers before the tests' modules import what starts them."""
+    redirect(Roots(Tenant, push, KEY))
