@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from lakeservice.export.exporter import Exporter
+from lakeservice.export.prepared import written_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,8 +89,20 @@ def _written(sink: Sink, writer: Any, reader: pa.RecordBatchReader) -> Iterator[
 
 EXPORTERS = (
     Exporter(
-        family="table", media_type=ARROW_FILE, names=("arrow", "feather"), write=write_arrow_file
+        family="table",
+        media_type=ARROW_FILE,
+        names=("arrow", "feather"),
+        write=write_arrow_file,
+        prepare=lambda rows: written_out(write_arrow_file(rows)),
+        quick=False,
     ),
     Exporter(family="table", media_type=ARROW_STREAM, names=("arrows",), write=write_arrow_stream),
-    Exporter(family="table", media_type=PARQUET, names=("parquet",), write=write_parquet),
+    Exporter(
+        family="table",
+        media_type=PARQUET,
+        names=("parquet",),
+        write=write_parquet,
+        prepare=lambda rows: written_out(write_parquet(rows)),
+        quick=False,
+    ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakeservice.export.holes import streamed
+from schemas.errors import ErrorKind, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -94,11 +96,26 @@ class Prepared:
 
 
 def written_out(pieces: Iterator[Piece]) -> Prepared:
-    """Return an answer that was written to its end."""
+    """Return an answer that was written to its end.
+
+    Raises
+    ------
+    UnavailableError
+        ``store-full``: the disk has no room for it.
+    """
     scratch = Scratch()
     try:
         for piece in pieces:
             scratch.write(piece)
+    except OSError as error:
+        scratch.close()
+        if error.errno != errno.ENOSPC:
+            raise
+        raise UnavailableError(
+            ErrorKind.STORE_FULL,
+            "no room for this file on the server's disk; ask for it without a range, "
+            "or for some columns",
+        ) from None
     except BaseException:
         scratch.close()
         raise

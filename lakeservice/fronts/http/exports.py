@@ -12,6 +12,7 @@ from lakeservice.fronts.http.call import Reply
 from lakeservice.fronts.http.etags import entity_tag
 from lakeservice.fronts.http.negotiation import chosen
 from lakeservice.fronts.http.stored import as_stored
+from lakeservice.fronts.http.stored_tables import as_stored_table
 from schemas.errors import ErrorKind, NotFoundError
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def exported(call: Call, source: NodeSource, exporter: Exporter | None = None) -
     parameters = (call.params.get("format") or "").partition(";")[2]
     tag = entity_tag(*source.identity, form.media_type, options, parameters)
     call.unless_known(tag)
-    reply = _prepared(call, source, form, tag) or as_stored(call, source, form)
+    reply = as_stored(call, source, form) or as_stored_table(call, source, form)
+    reply = reply or _prepared(call, source, form, tag)
     if reply is None:
         reply = Reply(form.write(source), form.sent_as, length=form.size(source))
     if form.part is not None and reply.length is not None:

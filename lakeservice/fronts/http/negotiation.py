@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lakeservice.export.registry import DEFAULTS
 from lakeservice.fronts.http.call import media_type_of
 from schemas.errors import ErrorKind, InvalidRequestError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def chosen(forms: Sequence[Exporter], params: QueryParams, headers: Headers) -> Exporter:
     """Return the form that a request asks for: ``?format=`` first, then Accept.
 
-    The first form is the one for who does not care.
+    Who does not care gets the usual form of the family, as the node's specs have it.
 
     Raises
     ------
@@ -38,7 +39,7 @@ def chosen(forms: Sequence[Exporter], params: QueryParams, headers: Headers) -> 
         if found is not None:
             return found
         if name == "*/*":
-            return forms[0]
+            return _usual(forms)
         if name.endswith("/*"):
             group = [form for form in forms if form.media_type.startswith(name[:-1])]
             if group:
@@ -48,6 +49,13 @@ def chosen(forms: Sequence[Exporter], params: QueryParams, headers: Headers) -> 
         f"cannot write {', '.join(wanted)[:200]!r}; known here are "
         + ", ".join(form.media_type for form in forms),
     )
+
+
+def _usual(forms: Sequence[Exporter]) -> Exporter:
+    for form in forms:
+        if form.media_type == DEFAULTS.get(form.family):
+            return form
+    return forms[0]
 
 
 def aliases(forms: Sequence[Exporter]) -> Mapping[str, list[str]]:
