@@ -18,7 +18,7 @@ from schemas.errors import ErrorKind, NotFoundError
 if TYPE_CHECKING:
     from lakeservice.export.exporter import Exporter
     from lakeservice.fronts.http.call import Call
-    from lakeservice.service.sources import NodeSource
+    from lakeservice.service.node_source import NodeSource
     from schemas.entry import Node
 
 
