@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -149,3 +150,11 @@ CSV = Exporter(
     write=write_csv,
     check=check_csv,
 )
+PLAIN = replace(
+    CSV, media_type="text/plain", names=("txt", "text"), content_type="text/plain; charset=utf-8"
+)
+"""The same lines; browsers show them."""
+COMMA_SEPARATED = replace(CSV, media_type="text/x-comma-separated-values", names=(), content_type="")
+EXCEL = replace(CSV, media_type="application/vnd.ms-excel", names=(), content_type="")
+"""The same lines; browsers open them in a spreadsheet."""
+EXPORTERS = (JSON, CSV, PLAIN, COMMA_SEPARATED, EXCEL)
