@@ -178,6 +178,46 @@ def export(
     )
 
 
+keys = typer.Typer(help="API keys that are kept in a lake.", no_args_is_help=True)
+app.add_typer(keys, name="key")
+
+
+@keys.command("create")
+def key_create(
+    lake: Annotated[str, typer.Argument(help="Path or URI of the lake.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="What it may do; may be repeated; all where absent.")
+    ] = None,
+    expires_in: Annotated[
+        str, typer.Option(help="How long it is good for: 30s, 5m, 12h, 7d; for ever where absent.")
+    ] = "",
+    note: Annotated[str, typer.Option(help="What it is for.")] = "",
+) -> None:
+    """Make a key for all servers of a lake, and print it: it is shown this once."""
+    from lakeservice.commands.keys import run_create
+
+    run_create(lake, scope or None, expires_in, note or None, console)
+
+
+@keys.command("list")
+def key_list(lake: Annotated[str, typer.Argument(help="Path or URI of the lake.")]) -> None:
+    """Print the keys of a lake by their first eight characters; no key itself."""
+    from lakeservice.commands.keys import run_list
+
+    run_list(lake, console)
+
+
+@keys.command("revoke")
+def key_revoke(
+    lake: Annotated[str, typer.Argument(help="Path or URI of the lake.")],
+    first_eight: Annotated[str, typer.Argument(help="First eight characters of the key.")],
+) -> None:
+    """Make a key worthless, at every server of the lake within seconds."""
+    from lakeservice.commands.keys import run_revoke
+
+    run_revoke(lake, first_eight, console)
+
+
 @app.command()
 def reindex(lake: Annotated[str, typer.Argument(help="Path or URI of the lake.")]) -> None:
     """Throw the index away and build it again from the log."""

@@ -38,7 +38,7 @@ class Server:
 
     def __init__(self, service: Service, serve: Serve) -> None:
         key = serve.api_key.reveal() if serve.api_key else None
-        authenticator = Authenticator(api_key=key, public=serve.public)
+        authenticator = Authenticator(api_key=key, public=serve.public, stored=service.keys)
         self._socket = _listen(serve.host, serve.port)
         self.host = serve.host
         self.port: int = self._socket.getsockname()[1]

@@ -1,13 +1,17 @@
-"""API keys: the one key of a server, or reading for everybody."""
+"""API keys: the one key of a server, those of its lake, or reading for everybody."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import secrets
+from typing import TYPE_CHECKING
 
 from lakeservice.access.principals import ALL_SCOPES, ANONYMOUS, READ_SCOPES, Principal
 from schemas.errors import AccessError, ErrorKind, InvalidRequestError
+
+if TYPE_CHECKING:
+    from lakeservice.access.stored_keys import KeyStore
 
 KEY_BYTES = 32
 """Entropy of a generated key, in bytes."""
@@ -44,7 +48,7 @@ def key_in_header(authorization: str | None) -> str | None:
 
 
 class Authenticator:
-    """Tells who sent a key; keeps only a hash of the key that it knows.
+    """Tells who sent a key; keeps only hashes of the keys that it knows.
 
     Parameters
     ----------
@@ -52,9 +56,13 @@ class Authenticator:
         The key that may do everything; None where nobody may write.
     public
         Whether somebody without a key may read.
+    stored
+        Keys that the lake keeps; None where there are none besides.
     """
 
-    def __init__(self, api_key: str | None, *, public: bool = False) -> None:
+    def __init__(
+        self, api_key: str | None, *, public: bool = False, stored: KeyStore | None = None
+    ) -> None:
         if api_key is None and not public:
             raise InvalidRequestError(
                 ErrorKind.BAD_SETTING,
@@ -63,6 +71,7 @@ class Authenticator:
         if api_key is not None and not api_key.strip():
             raise InvalidRequestError(ErrorKind.BAD_SETTING, "the API key is empty")
         self.public = public
+        self.stored = stored
         self._hash = None if api_key is None else _hashed(api_key)
 
     @property
@@ -94,9 +103,18 @@ class Authenticator:
             )
         # Both sides are hashed, so that the time to compare tells nothing of the key.
         given = _hashed(key) if len(key) <= MAX_KEY_CHARACTERS else b""
-        if self._hash is None or not hmac.compare_digest(given, self._hash):
+        if self._hash is not None and hmac.compare_digest(given, self._hash):
+            return Principal("key", ALL_SCOPES)
+        known = self.stored.find(key) if self.stored is not None else None
+        if known is None:
             raise AccessError(ErrorKind.UNAUTHENTICATED, "this API key is not valid here")
-        return Principal("key", ALL_SCOPES)
+        return Principal(f"key-{known.first_eight}", frozenset(known.scopes), known)
+
+    def knows(self, key: str | None) -> bool:
+        """Tell whether `authenticate` answers for a key at once, without asking the lake."""
+        if key is None or self.stored is None or self.stored.knows(key):
+            return True
+        return self._hash is not None and hmac.compare_digest(_hashed(key), self._hash)
 
     def __repr__(self) -> str:
         return f"Authenticator(public={self.public})"

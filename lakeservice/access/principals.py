@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from schemas.errors import AccessError, ErrorKind
+from schemas.errors import AccessError, ErrorKind, InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lakeservice.access.stored_keys import StoredKey
 
 READ_SCOPES = frozenset({"read:metadata", "read:data"})
 """Look and fetch; nothing changes."""
@@ -15,8 +21,14 @@ ALL_SCOPES = READ_SCOPES | {
     "delete:node",
     "delete:revision",
     "register",
+    "metrics",
+    "create:apikeys",
+    "revoke:apikeys",
+    "read:principals",
 }
 """Everything that can be done with a lake."""
+INHERIT = "inherit"
+"""As a scope of a new key: all that its maker holds."""
 ANONYMOUS = "anonymous"
 """Name of somebody who brought no key."""
 
@@ -27,6 +39,36 @@ class Principal:
 
     name: str
     scopes: frozenset[str]
+    key: StoredKey | None = None
+    """The key that was sent, where the lake keeps it."""
+
+    def granted(self, asked: Iterable[str] | None) -> frozenset[str]:
+        """Return the scopes of a key that this principal makes.
+
+        Parameters
+        ----------
+        asked
+            None, or ``inherit`` among them, for all that the principal holds.
+
+        Raises
+        ------
+        InvalidRequestError
+            ``bad-request``: a scope that does not exist.
+        AccessError
+            ``forbidden``: one that the principal does not hold.
+        """
+        wanted = {INHERIT} if asked is None else set(asked)
+        if INHERIT in wanted:
+            return self.scopes
+        unknown = sorted(wanted - ALL_SCOPES)
+        if unknown:
+            known = ", ".join(sorted(ALL_SCOPES))
+            raise InvalidRequestError(
+                ErrorKind.BAD_REQUEST, f"no scope {unknown[0][:80]!r}; there are {known}, {INHERIT}"
+            )
+        for scope in sorted(wanted):
+            self.require(scope)
+        return frozenset(wanted)
 
     def require(self, scope: str) -> None:
         """Refuse if this principal does not hold ``scope``.

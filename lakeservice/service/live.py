@@ -48,6 +48,8 @@ class Delivery:
     """Of an array: the shape of what was written; None for all of it."""
     offset: tuple[int, ...] | None = None
     block: tuple[int, ...] | None = None
+    origin: tuple[int, ...] | None = None
+    """Of a block: its first element."""
     partition: int | None = None
     append: bool = False
     """Of a table: the rows come after those that were there."""

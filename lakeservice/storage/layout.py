@@ -11,6 +11,7 @@ LAKE_FILE = "lake.json"
 LOG = "log"
 SNAPSHOTS = "snapshots"
 DATA = "data"
+KEYS = "keys"
 TEMPORARY = "tmp"
 """Folder of objects that are being written, and of the probe of a new store."""
 ROOT_ID = "root"
@@ -74,6 +75,11 @@ def inner_part(node_id: str, number: int) -> str:
 def tree_name(node_id: str) -> str:
     """Return the name of a file's inner tree."""
     return f"{DATA}/{node_id}/tree"
+
+
+def key_name(first_eight: str) -> str:
+    """Return the name of what is kept of an API key."""
+    return f"{KEYS}/{first_eight}"
 
 
 def chunk_index_name(node_id: str) -> str:

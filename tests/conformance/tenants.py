@@ -85,7 +85,7 @@ class Tenants:
         )
         if asked.metadata or asked.specs:
             service.commit([Update(path="", metadata=asked.metadata, specs=tuple(asked.specs))])
-        authenticator = Authenticator(KEY, public=asked.public)
+        authenticator = Authenticator(KEY, public=asked.public, stored=service.keys)
         app = create_app(service, authenticator, about={"version": "test"})
         self._running[name] = (app, service)
         return name

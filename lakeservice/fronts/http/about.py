@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 from lakeservice.export.registry import exporters_of, installed_exporters
 from lakeservice.fronts.http.documents import document
 from lakeservice.fronts.http.filters import FILTERS
+from lakeservice.fronts.http.keys import links
 from lakeservice.fronts.http.negotiation import aliases
 from lakeservice.fronts.http.operations import Operation
 from lakeservice.fronts.http.shapes import AboutAnswer
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 TILED_VERSION = "0.2.20"
 """Version of Tiled whose API this is; its clients decide by it what they may send."""
+
+
+CSRF = "tiled_csrf"
+"""A cookie that Tiled's clients send back when they revoke a key; no cookie is asked for here."""
 
 
 def about(call: Call) -> Reply:
@@ -35,27 +41,14 @@ def about(call: Call) -> Reply:
         },
         "aliases": {name: aliases(forms) for name, forms in by_name.items()},
         "queries": list(FILTERS),
-        "authentication": {"required": call.required, "providers": [], "links": None},
+        "authentication": {"required": call.required, "providers": [], "links": links(call.base)},
         "links": {"self": call.base, "documentation": f"{call.base}/"},
         "meta": {"root_path": "", "lakeservice": dict(call.about)},
     }
-    return document(call, content)
+    reply = document(call, content)
+    if CSRF not in call.headers.get("cookie", ""):
+        reply.headers["Set-Cookie"] = f"{CSRF}={secrets.token_hex(16)}; Path=/; SameSite=Lax"
+    return reply
 
 
-def whoami(call: Call) -> Reply:
-    """Return who the server takes the client for."""
-    name = call.principal.name
-    content = {
-        "uuid": None,
-        "type": "user",
-        "identities": [{"id": name, "provider": "lakeservice"}],
-        "roles": [],
-        "scopes": sorted(call.principal.scopes),
-    }
-    return document(call, content)
-
-
-OPERATIONS = (
-    Operation(method="GET", path="/", work=about, scope=None, answer=AboutAnswer),
-    Operation(method="GET", path="/auth/whoami", work=whoami, scope="read:metadata"),
-)
+OPERATIONS = (Operation(method="GET", path="/", work=about, scope=None, answer=AboutAnswer),)

@@ -32,6 +32,7 @@ def delivery_of(
     shape: tuple[int | None, ...] | None = None,
     offset: tuple[int, ...] | None = None,
     block: tuple[int, ...] | None = None,
+    origin: tuple[int, ...] | None = None,
     partition: int | None = None,
     append: bool = False,
     media_type: str = OCTETS,
@@ -52,13 +53,17 @@ def delivery_of(
         shape=shape,
         offset=offset,
         block=block,
+        origin=origin,
         partition=partition,
         append=append,
     )
 
 
 def announce_only(
-    call: Call, node: Node, delivery: Delivery, item_bytes: int | None = None
+    call: Call,
+    node: Node,
+    delivery: Delivery,
+    item_bytes: int | None = None,
 ) -> None:
     """Tell subscribers of the data in this request, and keep nothing of it.
 
@@ -76,7 +81,8 @@ def announce_only(
         ``too-large``: more than `ANNOUNCED_BYTES`; or more than one message holds, of data
         that cannot be told in parts.
     """
-    payload = call.body.whole(ANNOUNCED_BYTES)
+    brief = call.body.brief
+    payload = call.body.whole(ANNOUNCED_BYTES) if brief is None else brief
     if item_bytes is None:
         if len(payload) > PAYLOAD_BYTES:
             raise TooLargeError(
@@ -94,7 +100,7 @@ def announce_only(
     if len(payload) <= PAYLOAD_BYTES:
         call.service.live.announce(node, [replace(delivery, payload=payload)])
         return
-    origin = delivery.offset or (0,) * len(shape)
+    origin = delivery.origin or delivery.offset or (0,) * len(shape)
     view, at, deliveries = memoryview(payload), 0, []
     for start, part in regions(shape, max(1, PAYLOAD_BYTES // item_bytes)):
         size = math.prod(part) * item_bytes

@@ -18,6 +18,7 @@ from lakeservice.fronts.http import (
     arrays,
     assets,
     containers,
+    keys,
     live,
     metadata,
     register,
@@ -83,6 +84,7 @@ OPERATIONS = (
     *register.OPERATIONS,
     *assets.OPERATIONS,
     *live.OPERATIONS,
+    *keys.OPERATIONS,
 )
 """Everything that can be asked below ``/api/v1``."""
 

@@ -103,7 +103,13 @@ class Endpoint:
         self, scope: Scope, headers: Headers, body: Body
     ) -> tuple[Reply, Piece, Iterator[Piece] | None]:
         params = QueryParams(scope["query_string"])
-        principal = self._principal(headers, params)
+        key = None if self._scope is None else _key(headers, params)
+        if self._front.authenticator.knows(key):
+            principal = self._principal(key)
+        else:
+            principal = await anyio.to_thread.run_sync(
+                self._principal, key, limiter=self._front.limiter
+            )
         path = clean_path(scope["path_params"].get("path", ""))
         await body.prefetch()
         call = Call(
@@ -123,12 +129,10 @@ class Endpoint:
             self._answer, call, scope["method"], encodings, limiter=self._front.limiter
         )
 
-    def _principal(self, headers: Headers, params: QueryParams) -> Principal:
-        authenticator = self._front.authenticator
+    def _principal(self, key: str | None) -> Principal:
         if self._scope is None:
             return _NOBODY
-        key = key_in_header(headers.get("authorization"))
-        principal = authenticator.authenticate(key if key is not None else params.get("api_key"))
+        principal = self._front.authenticator.authenticate(key)
         principal.require(self._scope)
         return principal
 
@@ -264,6 +268,11 @@ def base_url(scope: Scope, headers: Headers) -> str:
         name, port = scope.get("server") or ("localhost", None)
         host = f"{name}:{port}" if port else str(name)
     return f"{scope.get('scheme', 'http')}://{host}{scope.get('root_path', '')}{PREFIX}"
+
+
+def _key(headers: Headers, params: QueryParams) -> str | None:
+    key = key_in_header(headers.get("authorization"))
+    return key if key is not None else params.get("api_key")
 
 
 def _start(reply: Reply) -> Message:

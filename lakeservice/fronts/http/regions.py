@@ -23,11 +23,9 @@ def region_of(node: Node, event: Event) -> Region | None:
     structure, delivery = node.structure, event.delivery
     if not isinstance(structure, ArrayStructure):
         return None
-    if delivery is not None and delivery.block is not None:
-        return _block(structure, delivery.block)
-    if delivery is not None and delivery.offset is not None and delivery.shape is not None:
-        trailing = structure.shape[len(delivery.offset) :]
-        offset = (*delivery.offset, *(0 for _ in trailing))
+    begin = (delivery.origin or delivery.offset) if delivery is not None else None
+    if delivery is not None and begin is not None and delivery.shape is not None:
+        offset = (*begin, *(0 for _ in structure.shape[len(begin) :]))
         shape = tuple(length or 0 for length in delivery.shape)
         return (offset, shape) if len(shape) == len(offset) else None
     if event.parts:
@@ -39,18 +37,6 @@ def region_of(node: Node, event: Event) -> Region | None:
             rest = structure.shape[1:]
             return (before, *(0 for _ in rest)), (added, *rest)
     return None
-
-
-def _block(structure: ArrayStructure, block: tuple[int, ...]) -> Region | None:
-    offset, shape = [], []
-    for place, length, sizes in zip(block, structure.shape, structure.chunks, strict=True):
-        if isinstance(sizes, int):
-            start, stop = min(place * sizes, length), min((place + 1) * sizes, length)
-        else:
-            start, stop = sum(sizes[:place]), sum(sizes[: place + 1])
-        offset.append(start)
-        shape.append(stop - start)
-    return tuple(offset), tuple(shape)
 
 
 def stored_parts(node: Node) -> tuple[Part, ...]:

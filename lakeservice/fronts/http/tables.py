@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakeservice.fronts.http.call import Call, Reply
+    from lakeservice.service.live import Delivery
     from schemas.entry import Node
 
 
@@ -96,8 +97,7 @@ def _replaced(call: Call, number: int | None) -> Reply:
         node = call.service.describe(call.path)
         delivery = delivery_of(call, partition=number, media_type=ARROW_FILE)
         if not keeps(call):
-            announce_only(call, node, delivery)
-            return document(call, None)
+            return _announced(call, node, delivery)
         with uploaded_table(call, _declared(node)) as reader:
             update = call.service.changes.replace_table(node, reader, number)
         if number is not None:
@@ -114,11 +114,19 @@ def append(call: Call) -> Reply:
         node = call.service.describe(call.path)
         delivery = delivery_of(call, partition=number, append=True, media_type=ARROW_FILE)
         if not keeps(call):
-            announce_only(call, node, delivery)
-            return document(call, None)
+            return _announced(call, node, delivery)
         with uploaded_table(call, _declared(node)) as reader:
             appended = call.service.changes.append_table(node, reader)
         call.commit(appended, trusted=True, note=delivery)
+    return document(call, None)
+
+
+def _announced(call: Call, node: Node, delivery: Delivery) -> Reply:
+    """Tell subscribers of rows that fit the table, and keep nothing of them."""
+    with uploaded_table(call, _declared(node)) as reader:
+        for _ in reader:
+            pass
+    announce_only(call, node, delivery)
     return document(call, None)
 
 
