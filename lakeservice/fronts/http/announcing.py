@@ -82,15 +82,16 @@ def announce_only(
         that cannot be told in parts.
     """
     brief = call.body.brief
-    payload = call.body.whole(ANNOUNCED_BYTES) if brief is None else brief
     if item_bytes is None:
-        if len(payload) > PAYLOAD_BYTES:
+        if brief is None or len(brief) > PAYLOAD_BYTES:
             raise TooLargeError(
                 ErrorKind.TOO_LARGE,
-                f"{len(payload)} bytes; with persist=false at most {PAYLOAD_BYTES} at a time",
+                f"with persist=false at most {PAYLOAD_BYTES} bytes are sent at a time, and their "
+                "number is told in Content-Length",
             )
-        call.service.live.announce(node, [replace(delivery, payload=payload)])
+        call.service.live.announce(node, [replace(delivery, payload=brief)])
         return
+    payload = call.body.whole(ANNOUNCED_BYTES) if brief is None else brief
     shape = tuple(length or 0 for length in delivery.shape or ())
     if len(payload) != math.prod(shape) * item_bytes:
         raise InvalidRequestError(

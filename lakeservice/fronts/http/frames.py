@@ -98,7 +98,7 @@ class Frames:
             "structure_family": node.family,
             "specs": spec_documents(node.specs),
             "metadata": node.metadata,
-            "data_sources": _sources(node),
+            "data_sources": self._sources(node),
             "access_tags": list(node.access_tags),
         }
         if event.kind == "described":
@@ -164,7 +164,7 @@ class Frames:
         content = {
             "type": f"{'array' if node.family == 'sparse' else node.family}-ref",
             **head,
-            "data_source": next(iter(_sources(node)), None),
+            "data_source": next(iter(self._sources(node)), None),
             "patch": patch,
             "shape": getattr(node.structure, "shape", ()),
             "uri": uri,
@@ -219,6 +219,14 @@ class Frames:
     def _address(self) -> str:
         return node_links(self._base, self._service.describe(self._path))["full"]
 
+    def _sources(self, node: Node) -> list[dict[str, Any]]:
+        documents = source_documents(node, self._service.assets)
+        for document in documents:
+            for asset in document["assets"]:
+                # Subscribers refuse an asset whose parameter is null.
+                asset["parameter"] = asset["parameter"] or ""
+        return documents
+
     def _frame(self, content: dict[str, Any]) -> Frame:
         if self._json:
             return msgspec.json.encode(content, enc_hook=str).decode()
@@ -231,12 +239,3 @@ def _head(event: Event) -> dict[str, Any]:
 
 def _text(time_ns: int) -> str:
     return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat()
-
-
-def _sources(node: Node) -> list[dict[str, Any]]:
-    documents = source_documents(node)
-    for document in documents:
-        for asset in document["assets"]:
-            # Subscribers refuse an asset whose parameter is null.
-            asset["parameter"] = asset["parameter"] or ""
-    return documents

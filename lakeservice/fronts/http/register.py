@@ -13,6 +13,7 @@ from lakeservice.fronts.http.links import node_links
 from lakeservice.fronts.http.operations import Operation, Parameter
 from lakeservice.fronts.http.shapes import CreatedAnswer
 from lakeservice.fronts.http.structures import read_structure
+from lakeservice.service.live import Delivery
 from lakeservice.service.registering import described_as
 from lakeservice.service.writing import Draft
 from schemas.entry import Asset, DataSource, Spec
@@ -119,6 +120,7 @@ def register(call: Call) -> Reply:
 def replace_source(call: Call) -> Reply:
     """Give a node other files, or tell that its files have more in them now."""
     asked = _read(call, ReplaceBody)
+    _patch(call)
     node = call.service.describe(call.path)
     if "/" in node.id:
         raise InvalidRequestError(
@@ -131,8 +133,24 @@ def replace_source(call: Call) -> Reply:
         source = msgspec.structs.replace(source, mimetype=node.data_sources[0].mimetype)
     if asked.data_source.properties is None and node.data_sources:
         source = msgspec.structs.replace(source, properties=node.data_sources[0].properties)
-    call.commit(call.service.registrar.replace(node, declared, source), trusted=True)
+    replaced = call.service.registrar.replace(node, declared, source)
+    call.commit(replaced, trusted=True, note=_patch(call))
     return document(call, None)
+
+
+def _patch(call: Call) -> Delivery | None:
+    """Return which part of the array is new, for subscribers; None where it is not told."""
+    texts = [call.params.get(name) for name in ("patch_offset", "patch_shape")]
+    if texts == [None, None]:
+        return None
+    numbers = [[part.strip() for part in (text or "").split(",")] for text in texts]
+    if not all(part.isdigit() and len(part) < 19 for part in (*numbers[0], *numbers[1])):
+        raise InvalidRequestError(
+            ErrorKind.BAD_REQUEST,
+            "patch_shape and patch_offset come together, as numbers with commas between",
+        )
+    offset, shape = (tuple(map(int, parts)) for parts in numbers)
+    return Delivery(offset=offset, shape=shape)
 
 
 def _source(asked: SourceShape, family: StructureFamily) -> tuple[Structure, DataSource]:
@@ -185,6 +203,10 @@ OPERATIONS = (
         path="/data_source/{path:path}",
         work=replace_source,
         scope="register",
+        params=(
+            Parameter("patch_offset", "text", "First element of what is new: ``2,0,0``."),
+            Parameter("patch_shape", "text", "Shape of what is new: ``1,512,512``."),
+        ),
         body=ReplaceBody,
     ),
 )
