@@ -101,7 +101,8 @@ def announce_only(
     if len(payload) <= PAYLOAD_BYTES:
         call.service.live.announce(node, [replace(delivery, payload=payload)])
         return
-    origin = delivery.origin or delivery.offset or (0,) * len(shape)
+    begin = delivery.origin or delivery.offset or ()
+    origin = (*begin, *(0 for _ in shape[len(begin) :]))
     view, at, deliveries = memoryview(payload), 0, []
     for start, part in regions(shape, max(1, PAYLOAD_BYTES // item_bytes)):
         size = math.prod(part) * item_bytes
