@@ -51,6 +51,7 @@ class ErrorKind(StrEnum):
     WINDOW_PASSED = "window-passed"
     BAD_RANGE = "bad-range"
     BAD_PARAMETER = "bad-parameter"
+    DOES_NOT_FIT = "does-not-fit"
 
 
 class LakeError(Exception):
@@ -116,6 +117,7 @@ _CLASSES: dict[type[LakeError], tuple[ErrorKind, ...]] = {
         ErrorKind.NOT_EMPTY,
         ErrorKind.PARENT_NOT_CONTAINER,
         ErrorKind.KEY_REUSED,
+        ErrorKind.DOES_NOT_FIT,
     ),
     AccessError: (ErrorKind.UNAUTHENTICATED, ErrorKind.FORBIDDEN, ErrorKind.TICKET_EXPIRED),
     TooLargeError: (ErrorKind.TOO_LARGE,),

@@ -109,6 +109,12 @@ class Lookup(msgspec.Struct, frozen=True, tag="lookup", tag_field="op"):
     names: tuple[str, ...]
 
 
+class AccessTags(msgspec.Struct, frozen=True, tag="access_tags", tag_field="op"):
+    """The node carries at least one of ``tags``."""
+
+    tags: tuple[str, ...]
+
+
 class And(msgspec.Struct, frozen=True, tag="and", tag_field="op"):
     """All of ``queries`` hold; true when there are none."""
 
@@ -141,6 +147,7 @@ Query = (
     | Specs
     | Family
     | Lookup
+    | AccessTags
     | And
     | Or
     | Not

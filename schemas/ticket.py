@@ -63,6 +63,8 @@ class Search(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     page: Page = Page()
     deep: bool = False
     """Everything below, not only the children."""
+    max_depth: int | None = None
+    """Of a deep search, how many levels down; 1 is the children. None goes all the way."""
     count: bool = False
     """Also count all that match."""
     as_of: int | None = None

@@ -26,4 +26,4 @@ class Distinct(msgspec.Struct, frozen=True):
     """By key: numbers, text, booleans, null, lists, in this order; objects are not listed."""
     families: list[tuple[str, int | None]]
     specs: list[tuple[list[Spec], int | None]]
-    """All specs of a node are one value; nodes without any are not listed."""
+    """All specs of a node are one value; no specs at all is one too, and comes first."""

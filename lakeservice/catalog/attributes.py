@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from lakeservice.catalog.columns import table
-from lakeservice.catalog.keys import FAMILY, NAME, SPEC, SPECS, WORD
+from lakeservice.catalog.keys import FAMILY, NAME, SPEC, SPECS, TAG, WORD
 from lakeservice.catalog.values import (
     BOOLEAN,
     ELEMENT,
@@ -89,6 +89,8 @@ class AttributeRows:
         if node.specs:
             self._add_own(SPEC, [spec.name for spec in node.specs])
             self._add_own(SPECS, [specs_text(node.specs)])
+        if node.access_tags:
+            self._add_own(TAG, set(node.access_tags))
         self._add_own(WORD, self._words)
 
     def tables(self) -> dict[str, pa.Table]:

@@ -138,6 +138,7 @@ class Catalog:
         sort: Sequence[SortKey] = (),
         page: Page | None = None,
         deep: bool = False,
+        max_depth: int | None = None,
     ) -> Found:
         """Return a page of the nodes in a container that match.
 
@@ -153,6 +154,8 @@ class Catalog:
             Which part; the first 100 by default.
         deep
             Everything below the container, not only its children.
+        max_depth
+            Of a deep search, how many levels down; 1 is the children. None is all.
 
         Raises
         ------
@@ -162,7 +165,8 @@ class Catalog:
             ``bad-query``, ``bad-sort``, ``bad-cursor``, ``bad-request``.
         """
         with self._index.reading() as reading:
-            numbers, cursor, count = self._page(reading, under, query, sort, page or Page(), deep)
+            levels = _levels(max_depth, deep=deep)
+            numbers, cursor, count = self._page(reading, under, query, sort, page or Page(), levels)
             documents = reading.view.document[numbers].tolist()
             found = self._index.documents.nodes(documents)
         return Found([found[number] for number in documents], cursor, count)
@@ -178,16 +182,29 @@ class Catalog:
     ) -> list[str]:
         """Return the paths, relative to the container, of a page of nodes; raises like `search`."""
         with self._index.reading() as reading:
-            numbers, _, _ = self._page(reading, under, query, sort, page or Page(), deep)
+            levels = _levels(None, deep=deep)
+            numbers, _, _ = self._page(reading, under, query, sort, page or Page(), levels)
             return reading.paths(numbers, self._number(reading, under))
 
-    def count(self, under: str = "", query: Query = EVERYTHING, *, deep: bool = False) -> int:
+    def count(
+        self,
+        under: str = "",
+        query: Query = EVERYTHING,
+        *,
+        deep: bool = False,
+        max_depth: int | None = None,
+    ) -> int:
         """Return how many nodes match; raises like `search`."""
         check_query(query)
+        levels = _levels(max_depth, deep=deep)
         with self._index.reading() as reading:
-            return int(
-                np.count_nonzero(self._mask(reading, Conditions(reading), under, query, deep))
-            )
+            mask = self._mask(reading, Conditions(reading), under, query, levels)
+            return int(np.count_nonzero(mask))
+
+    def knows(self, key: str) -> bool:
+        """Tell whether any metadata ever had a value at a key."""
+        with self._index.reading() as reading:
+            return reading.keys.number(key) is not None
 
     def distinct(
         self,
@@ -222,7 +239,8 @@ class Catalog:
         """
         check_query(query)
         with self._index.reading() as reading:
-            mask = self._mask(reading, Conditions(reading), under, query, deep)
+            levels = _levels(None, deep=deep)
+            mask = self._mask(reading, Conditions(reading), under, query, levels)
             values = DistinctValues(reading, mask)
             found: dict[str, list[tuple[Any, int]]] = {}
             for key in keys:
@@ -288,21 +306,26 @@ class Catalog:
         query: Query,
         sort: Sequence[SortKey],
         page: Page,
-        deep: bool,
+        levels: int | None,
     ) -> tuple[npt.NDArray[np.int64], str | None, int]:
         check_query(query)
         check_page(sort, page)
         conditions = Conditions(reading)
-        mask = self._mask(reading, conditions, under, query, deep)
+        mask = self._mask(reading, conditions, under, query, levels)
         part = Ordering(reading, conditions, sort).page(
             mask, limit=page.limit, offset=page.offset, cursor=page.cursor
         )
         return part.nodes, part.cursor, int(np.count_nonzero(mask))
 
     def _mask(
-        self, reading: Reading, conditions: Conditions, under: str, query: Query, deep: bool
+        self,
+        reading: Reading,
+        conditions: Conditions,
+        under: str,
+        query: Query,
+        levels: int | None,
     ) -> Bools:
-        mask = reading.view.below(self._number(reading, under), deep=deep)
+        mask = reading.view.below(self._number(reading, under), levels)
         return mask if query == EVERYTHING else mask & conditions.mask(query)
 
     def _number(self, reading: Reading, path: str) -> int:
@@ -310,6 +333,10 @@ class Catalog:
         if number is None or number >= reading.view.count or not reading.view.alive[number]:
             raise NotFoundError(ErrorKind.NODE_NOT_FOUND, f"no node {path!r}")
         return number
+
+
+def _levels(max_depth: int | None, *, deep: bool) -> int | None:
+    return max_depth if deep else 1
 
 
 def _answered(values: Sequence[tuple[T, int]], counts: bool) -> list[tuple[T, int | None]]:

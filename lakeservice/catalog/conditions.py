@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from lakeservice.catalog.attributes import NUMBERS, TEXTS, rows_of
-from lakeservice.catalog.keys import FAMILY, NAME, SPEC, WORD
+from lakeservice.catalog.keys import FAMILY, NAME, SPEC, TAG, WORD
 from lakeservice.catalog.limits import bad_query, is_nan
 from lakeservice.catalog.values import (
     BOOLEAN,
@@ -77,6 +77,7 @@ class Conditions:
             asked.Specs: self._specs,
             asked.Family: lambda query: self._own(FAMILY, query.value),
             asked.Lookup: lambda query: self._own_one_of(NAME, query.names),
+            asked.AccessTags: lambda query: self._own_one_of(TAG, query.tags),
         }
 
     def mask(self, query: Query) -> Bools:

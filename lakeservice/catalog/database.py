@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-FORMAT = 1
+FORMAT = 2
 """Version of the tables; a file of another one is thrown away and rebuilt."""
 
 _TABLES = """

@@ -82,14 +82,16 @@ class DistinctValues:
         return [(one.node, one.nodes) for one in self._of_key(TEXTS, key, (LIST,))]
 
     def families(self) -> list[tuple[str, int]]:
-        """Return the structure families."""
+        """Return the structure families, in the order in which they first came."""
         found = self._counted(TEXTS, FAMILY << KIND_BITS, (TEXT,))
-        return [(one.text, one.nodes) for one in sorted(found)]
+        return [(one.text, one.nodes) for one in sorted(found, key=_first)]
 
     def specs(self) -> list[tuple[list[Spec], int]]:
-        """Return the combinations of specs that nodes have."""
+        """Return the combinations of specs that nodes have: none first, then as they came."""
         found = self._counted(TEXTS, SPECS << KIND_BITS, (TEXT,))
-        return [(_specs.decode(one.text), one.nodes) for one in sorted(found)]
+        without = self._nodes.size - sum(one.nodes for one in found)
+        listed = [(_specs.decode(one.text), one.nodes) for one in sorted(found, key=_first)]
+        return [([], without), *listed] if without else listed
 
     def _of_key(self, relation: str, key: str, kinds: Sequence[int]) -> list[Counted]:
         number = self._reading.keys.number(key)
@@ -152,6 +154,10 @@ class DistinctValues:
     def _known(self, attribute: int, kind: int) -> list[int]:
         """Return the parameters for rows that this reading knows: more may come to a tail."""
         return [attribute | kind, len(self._reading.view.owner)]
+
+
+def _first(one: Counted) -> int:
+    return one.node
 
 
 def _value(one: Counted) -> Any:

@@ -452,4 +452,4 @@ def mark_of(commit: Commit) -> str:
 
 
 def _searchable(node: Node) -> bytes:
-    return msgspec.json.encode((node.metadata, node.specs, node.family))
+    return msgspec.json.encode((node.metadata, node.specs, node.family, node.access_tags))

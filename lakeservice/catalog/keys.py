@@ -9,8 +9,9 @@ from lakeservice.catalog.values import KIND_BITS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NAME, FAMILY, SPEC, SPECS, WORD = range(5)
-"""Keys of our own: the node's name, its family, each spec, all specs as JSON, each word."""
+NAME, FAMILY, SPEC, SPECS, WORD, TAG = range(6)
+"""Keys of our own: the node's name, its family, each spec, all specs as JSON, each word,
+each access tag."""
 _FIRST = 16
 """The first number of a metadata key."""
 

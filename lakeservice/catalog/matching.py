@@ -139,6 +139,10 @@ def _lookup(query: asked.Lookup, node: Node) -> bool:
     return node.name in query.names
 
 
+def _access_tags(query: asked.AccessTags, node: Node) -> bool:
+    return not set(query.tags).isdisjoint(node.access_tags)
+
+
 _MEANINGS: dict[type, Callable[[Any, Node], bool]] = {
     asked.And: _and,
     asked.Or: _or,
@@ -156,6 +160,7 @@ _MEANINGS: dict[type, Callable[[Any, Node], bool]] = {
     asked.Specs: _specs,
     asked.Family: _family,
     asked.Lookup: _lookup,
+    asked.AccessTags: _access_tags,
 }
 
 

@@ -63,23 +63,22 @@ class View:
         nodes, present = self.owners(records)
         return nodes[present]
 
-    def below(self, number: int, *, deep: bool) -> Bools:
-        """Return which nodes lie in a container, or with ``deep`` anywhere below it."""
-        if not deep:
-            inside: Bools = self.alive & (self.parent == number)
-            return inside
-        if number == ROOT_NUMBER:
+    def below(self, number: int, levels: int | None = 1) -> Bools:
+        """Return which nodes lie so many levels below a container; None is all of them."""
+        if levels is None and number == ROOT_NUMBER:
             every = self.alive.copy()
             every[ROOT_NUMBER] = False
             return every
-        mask: Bools = self.parent == number
-        while True:
-            wider = mask[self.parent] | (self.parent == number)
+        children: Bools = self.parent == number
+        children[ROOT_NUMBER] = False
+        mask = children
+        while levels is None or levels > 1:
+            wider = mask[self.parent] | children
             wider[ROOT_NUMBER] = False
             if np.array_equal(wider, mask):
-                mask &= self.alive
-                return mask
-            mask = wider
+                break
+            mask, levels = wider, None if levels is None else levels - 1
+        return mask & self.alive
 
 
 class Places:

@@ -60,6 +60,7 @@ WIRE: dict[ErrorKind, Wire] = {
     ErrorKind.WINDOW_PASSED: Wire(410, "FlightUnavailableError"),
     ErrorKind.BAD_RANGE: Wire(416, "FlightServerError"),
     ErrorKind.BAD_PARAMETER: Wire(422, "FlightServerError"),
+    ErrorKind.DOES_NOT_FIT: Wire(409, "FlightServerError"),
 }
 """Every kind of error; a test fails when one is missing."""
 

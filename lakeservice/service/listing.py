@@ -39,6 +39,9 @@ def list_inside(entry: Node, tree: FileTree, inner: str, query: Query, search: S
         ``bad-cursor``: not one that a page of this listing gave.
     """
     paths = tree.below(inner) if search.deep else tree.children.get(inner, ())
+    if search.deep and search.max_depth is not None:
+        deepest = search.max_depth + (inner.count("/") + 1 if inner else 0)
+        paths = (path for path in paths if path.count("/") < deepest)
     found = [inner_node(entry, tree.nodes[path]) for path in paths]
     found = [node for node in found if matches(query, node)]
     for sort_key in reversed(search.sort):

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from lakeservice.catalog import Catalog, parse_query
+from lakeservice.access.stored_keys import KeyStore
+from lakeservice.catalog import Catalog
 from lakeservice.config import Limits
 from lakeservice.export.prepared import Kept
 from lakeservice.service.assets import Assets
 from lakeservice.service.changes import Changes
 from lakeservice.service.following import Following
-from lakeservice.service.listing import Listing, list_inside
 from lakeservice.service.live import Hub
+from lakeservice.service.nested_changes import NestedChanges
 from lakeservice.service.nodes import Nodes
 from lakeservice.service.publishing import Publisher
 from lakeservice.service.reading import Plan, Reader
 from lakeservice.service.registering import Indexer, Registrar, is_registered
+from lakeservice.service.searching import Searcher, query_of
 from lakeservice.service.snapshots import Snapshots
+from lakeservice.service.sparse_changes import SparseChanges
 from lakeservice.service.tickets import Receipt, Signer
 from lakeservice.service.writing import Draft, Writer
 from lakeservice.storage.committer import Committer
 from lakeservice.storage.files import FileReader
 from lakeservice.storage.lake import Lake
 from schemas.errors import ErrorKind, InvalidRequestError
-from schemas.query import EVERYTHING, Page, Query
 from schemas.selection import Selection, parse_selection
-from schemas.structures import ContainerStructure
 from schemas.ticket import ReadArray, ReadRequest, ReadTable, Search, Ticket
 
 if TYPE_CHECKING:
@@ -36,10 +37,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakeservice.catalog import Distinct
+    from lakeservice.service.listing import Listing
     from lakeservice.service.live import Delivery
     from lakeservice.storage.arrays import EncodedChunk
     from schemas.commit import Append, Applied, Create, Mutation
     from schemas.entry import DataSource, Node
+    from schemas.query import Query
 
 
 class Service:
@@ -86,6 +89,8 @@ class Service:
             threads=self.limits.threads,
         )
         self.nodes = Nodes(self.catalog, lake.objects)
+        self._searcher = Searcher(self.nodes)
+        self.keys = KeyStore(lake.objects)
         self.live = Hub(
             self.nodes.version,
             window_s=self.limits.live_s,
@@ -97,10 +102,10 @@ class Service:
         self.reader = Reader(lake.objects, files, self.limits)
         self.writer = Writer(lake.objects, self.nodes)
         self.changes = Changes(lake.objects)
+        self.nested = NestedChanges(lake.objects)
+        self.sparse = SparseChanges(lake.objects)
         self.publisher = Publisher(lake.objects, self.committer, roots)
-        self.registrar = Registrar(
-            lake.objects, self.nodes, self._commit_reindexed, roots, indexer
-        )
+        self.registrar = Registrar(lake.objects, self.nodes, self._commit_reindexed, roots, indexer)
         self.assets = Assets(
             lake.objects, files, self.registrar, show_paths=show_paths, raw=raw_assets
         )
@@ -183,27 +188,13 @@ class Service:
 
     def children_count(self, node: Node) -> int | None:
         """Return how many children a container has; None for what is not a container."""
-        if not isinstance(node.structure, ContainerStructure):
-            return None
-        inside = self.nodes.locate(node)
-        if inside is not None:
-            entry, inner = inside
-            tree = self.nodes.tree(entry)
-            return len(tree.children.get(inner, ())) if tree else 0
-        return self.catalog.count_children([node.path]).get(node.path, 0)
+        return self.children_counts([node])[0]
 
-    def children_counts(self, nodes: Sequence[Node]) -> list[int | None]:
+    def children_counts(
+        self, nodes: Sequence[Node], *, as_of: int | None = None
+    ) -> list[int | None]:
         """Return `children_count` of each node, with one question to the index."""
-        plain = {
-            node.path
-            for node in nodes
-            if isinstance(node.structure, ContainerStructure) and self.nodes.locate(node) is None
-        }
-        counted = self.catalog.count_children(list(plain)) if plain else {}
-        return [
-            counted.get(node.path, 0) if node.path in plain else self.children_count(node)
-            for node in nodes
-        ]
+        return self._searcher.children_counts(nodes, self._catalog(as_of))
 
     def search(self, search: Search) -> Listing:
         """Return a page of the nodes below ``search.under`` that match.
@@ -216,47 +207,17 @@ class Service:
             ``node-not-found``: no such container.
         """
         container = self.describe(search.under, as_of=search.as_of)
-        query = self.query(search.query)
-        inside = self.nodes.locate(container)
-        if inside is not None:
-            entry, inner = inside
-            tree = self.nodes.tree(entry)
-            return list_inside(entry, tree, inner, query, search) if tree else Listing()
-        catalog = self._at(search.as_of) or self.catalog
-        found = catalog.search(
-            container.path, query, sort=search.sort, page=search.page, deep=search.deep
-        )
-        count = None
-        if search.count:
-            count = catalog.count(container.path, query, deep=search.deep)
-        return Listing(nodes=found.nodes, cursor=found.cursor, count=count)
+        return self._searcher.search(container, search, self._catalog(search.as_of))
 
     def names(self, search: Search) -> list[str]:
         """Return the names (last segments) of a page of nodes, cheaper than the nodes."""
         container = self.describe(search.under, as_of=search.as_of)
-        if self.nodes.locate(container) is not None:
-            return [node.name for node in self.search(search).nodes]
-        catalog = self._at(search.as_of) or self.catalog
-        return catalog.names(
-            container.path, self.query(search.query), sort=search.sort, page=search.page
-        )
+        return self._searcher.names(container, search, self._catalog(search.as_of))
 
     def count(self, search: Search) -> int:
         """Return how many nodes match, over all pages."""
         container = self.describe(search.under, as_of=search.as_of)
-        query = self.query(search.query)
-        inside = self.nodes.locate(container)
-        if inside is not None:
-            whole = Search(
-                under=search.under,
-                query=query,
-                deep=search.deep,
-                count=True,
-                page=Page(limit=0),
-            )
-            return self.search(whole).count or 0
-        catalog = self._at(search.as_of) or self.catalog
-        return catalog.count(container.path, query, deep=search.deep)
+        return self._searcher.count(container, search, self._catalog(search.as_of))
 
     def distinct(
         self,
@@ -269,22 +230,19 @@ class Service:
     ) -> Distinct:
         """Return the different values of metadata keys, families and specs below a container."""
         container = self.describe(search.under, as_of=search.as_of)
-        catalog = self._at(search.as_of) or self.catalog
-        return catalog.distinct(
-            container.path,
-            self.query(search.query),
+        return self._searcher.distinct(
+            container,
+            search,
+            self._catalog(search.as_of),
             keys,
             families=families,
             specs=specs,
             counts=counts,
-            deep=search.deep,
         )
 
     def query(self, query: str | Query | None) -> Query:
         """Return a query as a tree, whichever way it was asked."""
-        if query is None:
-            return EVERYTHING
-        return parse_query(query) if isinstance(query, str) else query
+        return query_of(query)
 
     def selection(self, node: Node, text: str | None) -> Selection:
         """Return the selection that a text means for this array."""
@@ -446,6 +404,9 @@ class Service:
     def redeem(self, receipts: Sequence[bytes]) -> list[Mutation]:
         """Return the mutations that receipts stand for."""
         return [self.signer.open_receipt(receipt).mutation for receipt in receipts]
+
+    def _catalog(self, as_of: int | None) -> Catalog:
+        return self._at(as_of) or self.catalog
 
     def _at(self, as_of: int | None) -> Catalog | None:
         if as_of is None or as_of == self.catalog.version:

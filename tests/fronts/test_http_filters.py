@@ -5,9 +5,11 @@ import json
 import pytest
 
 from lakeservice.fronts.http.filters import FILTERS, read_filters
+from lakeservice.fronts.http.run_filters import LAST
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.query import (
     EVERYTHING,
+    AccessTags,
     And,
     Comparison,
     Contains,
@@ -20,6 +22,7 @@ from schemas.query import (
     Lookup,
     NotEq,
     NotIn,
+    Or,
     Query,
     Regex,
     Specs,
@@ -48,7 +51,38 @@ WRITTEN: list[tuple[Pairs, Query]] = [
     (wire("comparison", operator="le", key="n", value='"m"'), Comparison("n", "le", "m")),
     (wire("contains", key="d", value='"ccd"'), Contains("d", "ccd")),
     (wire("in", key="c", value='["red", 1]'), In("c", ("red", 1))),
-    (wire("notin", key="c", value="[]"), NotIn("c", ())),
+    (wire("notin", key="c", value="[1]"), NotIn("c", (1,))),
+    (wire("notin", key="c", value="[]"), EVERYTHING),
+    (wire("access_tags_filter", tags='["a", "b"]'), AccessTags(("a", "b"))),
+    (wire("scan_id", scan_ids="5", duplicates="latest"), Eq("start.scan_id", 5)),
+    (wire("scan_id", scan_ids="5,6"), In("start.scan_id", (5, 6))),
+    (
+        wire("scan_id_range", start_id="5", end_id="8", duplicates="all"),
+        And((Comparison("start.scan_id", "ge", 5), Comparison("start.scan_id", "lt", 8))),
+    ),
+    (
+        wire("partial_uid", partial_uids="ab"),
+        And((Comparison("start.uid", "ge", "ab"), Comparison("start.uid", "le", f"ab{LAST}"))),
+    ),
+    (
+        wire("time_range", timezone="US/Central", since="1", until="2.5"),
+        And((Comparison("start.time", "ge", 1.0), Comparison("start.time", "lt", 2.5))),
+    ),
+    (wire("time_range", timezone="US/Central", since="", until=""), EVERYTHING),
+    (wire("raw_mongo", start='{"a.b": 5}'), And((Eq("start.a.b", 5),))),
+    (
+        wire("raw_mongo", start='{"$or": [{"n": {"$gt": 1, "$ne": 3}}, {"m": {"$exists": true}}]}'),
+        And(
+            (
+                Or(
+                    (
+                        And((Comparison("start.n", "gt", 1), NotEq("start.n", 3))),
+                        And((KeyPresent("start.m"),)),
+                    )
+                ),
+            )
+        ),
+    ),
     (wire("keypresent", key="c", exists="false"), KeyPresent("c", False)),
     (wire("keypresent", key="c"), KeyPresent("c")),
     (wire("like", key="c", pattern='"re%"'), Like("c", "re%")),
@@ -84,7 +118,15 @@ def test_different_filters_hold_together() -> None:
 
 
 REFUSED: list[tuple[Pairs, str]] = [
-    (wire("partial_uid", partial_uids="a"), "no filter 'partial_uid'; known are fulltext"),
+    (wire("near", uid="a"), "no filter 'near'; known are fulltext"),
+    (wire("scan_id", scan_ids="five"), "whole numbers"),
+    (wire("partial_uid", partial_uids="a,,b"), "beginnings of uids"),
+    (wire("time_range", since="yesterday"), "seconds since 1970"),
+    (wire("time_range", since="nan"), "seconds since 1970"),
+    (wire("raw_mongo", start="[]"), "not a JSON object"),
+    (wire("raw_mongo", start='{"$where": "true"}'), "cannot ask for '\\$where'"),
+    (wire("raw_mongo", start='{"a": {"$near": 1}}'), "cannot ask for '\\$near'"),
+    (wire("raw_mongo", start='{"a":' + '{"$not":' * 100 + "1" + "}" * 101), "levels"),
     ([("filter[eq]", "x")], "write filter"),
     ([("filter[eq][condition]", "x")], "write filter"),
     ([("filter[eq][condition][key][more]", "x")], "write filter"),

@@ -174,26 +174,30 @@ def test_links_to_pages_never_hold_the_key(runs: TestClient) -> None:
 @pytest.mark.parametrize(
     ("params", "kind"),
     [
-        (where("partial_uid", partial_uids="r"), "bad-query"),
+        (where("near", uid="r"), "bad-query"),
         (where("eq", key="a", value="{"), "bad-query"),
         ({"q": "color = "}, "bad-query"),
         ({"q": "x; DROP TABLE nodes"}, "bad-query"),
         ({"q": "'" * 15_000}, "bad-query"),
-        ({"page[limit]": 301}, "bad-request"),
-        ({"page[limit]": -1}, "bad-request"),
-        ({"page[limit]": "x"}, "bad-request"),
-        ({"page[offset]": "1e3"}, "bad-request"),
+        ({"page[limit]": 301}, "bad-parameter"),
+        ({"page[limit]": -1}, "bad-parameter"),
+        ({"page[limit]": "x"}, "bad-parameter"),
+        ({"page[offset]": "1e3"}, "bad-parameter"),
         ({"page[cursor]": "rubbish"}, "bad-cursor"),
         ({"sort": ["", "n"]}, "bad-sort"),
         ({"sort": ["n"] * 40}, "bad-sort"),
-        ({"include_data_sources": "perhaps"}, "bad-request"),
+        ({"sort": "-+n"}, "bad-sort"),
+        ({"max_depth": "6"}, "bad-parameter"),
+        ({"select_metadata": "a["}, "bad-parameter"),
+        ({"select_metadata": "abs('a')"}, "bad-parameter"),
+        ({"include_data_sources": "perhaps"}, "bad-parameter"),
     ],
 )
 def test_a_search_that_cannot_be_is_refused(
     runs: TestClient, params: dict[str, Any], kind: str
 ) -> None:
     answer = runs.get("/api/v1/search/", params=params)
-    assert answer.status_code == 400, answer.text
+    assert answer.status_code == (422 if kind in ("bad-parameter", "bad-sort") else 400)
     assert answer.json()["kind"] == kind
     assert len(answer.text) < 2000
 
@@ -240,7 +244,7 @@ def test_distinct_values_are_counted(runs: TestClient) -> None:
     }  # fmt: skip
     assert told["structure_families"] == [{"value": "container", "count": 6}]
     assert {"value": [{"name": "BlueskyRun", "version": "3.0"}], "count": 5} in told["specs"]
-    assert {"value": [], "count": 1} in told["specs"] or len(told["specs"]) == 1
+    assert told["specs"][0] == {"value": [], "count": 1}
 
 
 def test_distinct_values_without_counts_and_with_a_filter(runs: TestClient) -> None:

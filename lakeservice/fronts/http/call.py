@@ -57,7 +57,7 @@ class Call:
         Raises
         ------
         InvalidRequestError
-            ``bad-request``: it is something else.
+            ``bad-parameter``: it is something else.
         """
         text = self.params.get(name)
         if text is None:
@@ -67,7 +67,7 @@ class Call:
         if text.lower() in ("false", "0", "no", "off"):
             return False
         raise InvalidRequestError(
-            ErrorKind.BAD_REQUEST, f"{name}={text[:40]!r}; write true or false"
+            ErrorKind.BAD_PARAMETER, f"{name}={text[:40]!r}; write true or false"
         )
 
     def integer(self, name: str, default: int | None = None) -> int | None:
@@ -76,14 +76,14 @@ class Call:
         Raises
         ------
         InvalidRequestError
-            ``bad-request``: it is something else.
+            ``bad-parameter``: it is something else.
         """
         text = self.params.get(name)
         if text is None or text == "":
             return default
         if not (text.isascii() and text.isdigit() and len(text) < 19):
             raise InvalidRequestError(
-                ErrorKind.BAD_REQUEST, f"{name}={text[:40]!r}; write a whole number from 0 up"
+                ErrorKind.BAD_PARAMETER, f"{name}={text[:40]!r}; write a whole number from 0 up"
             )
         return int(text)
 

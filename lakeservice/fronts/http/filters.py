@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from lakeservice.fronts.http import run_filters
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.query import (
     EVERYTHING,
     MAX_CONDITIONS,
     MAX_TEXT_BYTES,
+    AccessTags,
     And,
     Comparison,
     Contains,
@@ -109,6 +111,12 @@ def _like(given: Mapping[str, str]) -> Query:
     return Like(given["key"], pattern)
 
 
+def _not_in(given: Mapping[str, str]) -> Query:
+    values = _list(given, "value")
+    # Nothing is in an empty list, whether there is a value or not.
+    return NotIn(given["key"], values) if values else EVERYTHING
+
+
 def _family(given: Mapping[str, str]) -> Query:
     family: Any = given["value"].strip('"')
     if family not in FAMILIES:
@@ -134,7 +142,7 @@ FILTERS: Mapping[str, Filter] = {
         ("key", "value"), lambda given: Contains(given["key"], _scalar(given, "value"))
     ),
     "in": Filter(("key", "value"), lambda given: In(given["key"], _list(given, "value"))),
-    "notin": Filter(("key", "value"), lambda given: NotIn(given["key"], _list(given, "value"))),
+    "notin": Filter(("key", "value"), _not_in),
     "keypresent": Filter(
         ("key",),
         lambda given: KeyPresent(given["key"], _flag(given, "exists")),
@@ -147,6 +155,14 @@ FILTERS: Mapping[str, Filter] = {
         {"include": "[]", "exclude": "[]"},
     ),
     "structure_family": Filter(("value",), _family),
+    "access_tags_filter": Filter(("tags",), lambda given: AccessTags(_names(given, "tags"))),
+    "scan_id": Filter(("scan_ids",), run_filters.scan_id, {"duplicates": "all"}),
+    "scan_id_range": Filter(
+        ("start_id", "end_id"), run_filters.scan_id_range, {"duplicates": "all"}
+    ),
+    "partial_uid": Filter(("partial_uids",), run_filters.partial_uid),
+    "time_range": Filter((), run_filters.time_range, {"timezone": "", "since": "", "until": ""}),
+    "raw_mongo": Filter(("start",), run_filters.raw_mongo),
 }
 """Filters by the name that they have in a URL."""
 
@@ -194,11 +210,13 @@ def _conditions(name: str, fields: Mapping[str, list[str]]) -> Iterable[Query]:
     missing = [label for label in known.fields if label not in fields]
     if missing:
         raise _bad(f"filter {name!r} lacks {', '.join(missing)}")
-    times = {len(values) for values in fields.values()}
-    if len(times) != 1:
+    times = max(len(values) for values in fields.values())
+    # One value of a field that may be left out goes for all.
+    once = [label for label in known.defaults if len(fields.get(label, ())) == 1]
+    if any(len(values) != times and label not in once for label, values in fields.items()):
         raise _bad(f"the fields of filter {name!r} are repeated different numbers of times")
-    for number in range(times.pop()):
-        given = {label: values[number] for label, values in fields.items()}
+    for number in range(times):
+        given = {label: values[0 if label in once else number] for label, values in fields.items()}
         yield known.build({**known.defaults, **given})
 
 

@@ -18,6 +18,8 @@ PAGE_LIMIT = 100
 MAX_PAGE_LIMIT = 300
 """Most nodes on a page."""
 MAX_SORT_KEYS = 16
+MAX_LEVELS = 64
+"""Most levels that a deep search can be limited to."""
 
 
 def read_search(call: Call, *, deep: bool) -> Search:
@@ -34,9 +36,27 @@ def read_search(call: Call, *, deep: bool) -> Search:
         sort=read_sort(call.params.getlist("sort")),
         page=read_page(call),
         deep=deep,
+        max_depth=read_levels(call) if deep else None,
         count=True,
         as_of=call.as_of,
     )
+
+
+def read_levels(call: Call) -> int | None:
+    """Return how many levels a deep search goes down; None for all.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``bad-parameter``: not from 1 to `MAX_LEVELS`.
+    """
+    levels = call.integer("max_depth")
+    if levels is not None and not 1 <= levels <= MAX_LEVELS:
+        raise InvalidRequestError(
+            ErrorKind.BAD_PARAMETER,
+            f"max_depth={levels}; a deep search goes 1 to {MAX_LEVELS} down",
+        )
+    return levels
 
 
 def read_condition(call: Call) -> Query:
@@ -63,6 +83,10 @@ def read_sort(given: list[str]) -> tuple[SortKey, ...]:
         name = text.strip().removeprefix("+")
         descending = name.startswith("-")
         name = name.removeprefix("-").removeprefix("metadata.")
+        if name.startswith(("-", "+")):
+            raise InvalidRequestError(
+                ErrorKind.BAD_SORT, f"sort={text[:80]!r} has two signs; write one or none"
+            )
         keys.append(SortKey(name, descending))
     if len(keys) > MAX_SORT_KEYS:
         raise InvalidRequestError(
@@ -81,12 +105,12 @@ def read_page(call: Call) -> Page:
     Raises
     ------
     InvalidRequestError
-        ``bad-request``: not a number, or a page above `MAX_PAGE_LIMIT`.
+        ``bad-parameter``: not a number, or a page above `MAX_PAGE_LIMIT`.
     """
     limit = call.integer("page[limit]", PAGE_LIMIT)
     if limit is None or limit > MAX_PAGE_LIMIT:
         raise InvalidRequestError(
-            ErrorKind.BAD_REQUEST,
+            ErrorKind.BAD_PARAMETER,
             f"page[limit]={limit}; at most {MAX_PAGE_LIMIT} nodes fit on a page",
         )
     offset = call.integer("page[offset]", 0)

@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lakeservice.fronts.http.documents import document, document_type
-from lakeservice.fronts.http.envelope import (
-    envelope,
-    items,
-    source_documents,
-    spec_documents,
-    wanted_fields,
-)
+from lakeservice.fronts.http.envelope import envelope, source_documents, spec_documents
 from lakeservice.fronts.http.etags import entity_tag
+from lakeservice.fronts.http.items import SHOWN, Items, read_shown
 from lakeservice.fronts.http.links import node_links
-from lakeservice.fronts.http.operations import AS_OF, FLAG_LINKS, Operation, Parameter
+from lakeservice.fronts.http.operations import AS_OF, Operation, Parameter
 from lakeservice.fronts.http.patches import JSON_PATCH, MERGE_PATCH, json_patched, merge_patched
 from lakeservice.fronts.http.shapes import ChangedAnswer, CreatedAnswer, NodeAnswer
 from lakeservice.fronts.http.structures import read_structure
@@ -27,7 +22,7 @@ from schemas.entry import Spec
 from schemas.errors import ConflictError, ErrorKind, InvalidRequestError
 from schemas.path import clean_path, join_path, name_of
 from schemas.query import Page
-from schemas.structures import ArrayStructure, ContainerStructure, StructureFamily
+from schemas.structures import ContainerStructure, StructureFamily
 from schemas.ticket import Search
 
 if TYPE_CHECKING:
@@ -67,18 +62,14 @@ class _Change(msgspec.Struct):
 def describe(call: Call) -> Reply:
     """Return one node."""
     node = call.service.describe(call.path, as_of=call.as_of)
-    fields = wanted_fields(call)
-    sources = call.flag("include_data_sources", False)
-    links = not call.flag("omit_links", False)
+    shown = read_shown(call)
     # The number of children changes without the node itself.
     state = call.service.nodes.version if node.family == "container" else node.version
     media_type = document_type(call.headers.get("accept"))
-    shown = None if fields is None else sorted(fields)
-    tag = entity_tag(
-        node.id, node.revision, state, call.base, call.path, media_type, shown, sources, links
-    )
+    how = (sorted(shown.fields), shown.select, shown.links, shown.max_depth)
+    tag = entity_tag(node.id, node.revision, state, call.base, call.path, media_type, how)
     call.unless_known(tag)
-    (item,) = items(call, [node], fields, data_sources=sources, links=links)
+    (item,) = Items(call, shown).of([node])
     return document(call, envelope(item)).tagged(tag)
 
 
@@ -122,8 +113,6 @@ def _draft(under: str, asked: _Create, *, parents: bool) -> Draft:
         )
     described = asked.data_sources[0].structure if asked.data_sources else asked.structure
     structure = read_structure(asked.structure_family, described)
-    if isinstance(structure, ArrayStructure):
-        _check_regular(structure)
     return Draft(
         path=clean_path(join_path(under, key)),
         structure=structure,
@@ -132,17 +121,6 @@ def _draft(under: str, asked: _Create, *, parents: bool) -> Draft:
         access_tags=tuple(asked.access_tags or ()),
         parents=parents,
     )
-
-
-def _check_regular(structure: ArrayStructure) -> None:
-    """Refuse chunks of several sizes: blocks come by their number, in the grid that is stored."""
-    for axis, sizes in enumerate(structure.chunks):
-        if isinstance(sizes, tuple):
-            raise InvalidRequestError(
-                ErrorKind.BAD_STRUCTURE,
-                f"chunks on axis {axis} have several sizes; an array is stored in chunks of "
-                "one size along each axis, of which the last may be shorter: rechunk it",
-            )
 
 
 def replace(call: Call) -> Reply:
@@ -290,9 +268,6 @@ def _tags(tags: Any) -> tuple[str, ...] | None:
         raise InvalidRequestError(ErrorKind.BAD_METADATA, f"access_tags: {error}") from None
 
 
-FIELDS = Parameter("fields", "texts", "Parts of the node to fill in; all where it is left out.")
-SOURCES = Parameter("include_data_sources", "flag", "Add the data sources.")
-
 OPERATIONS = (
     Operation(
         method="GET",
@@ -300,7 +275,7 @@ OPERATIONS = (
         work=describe,
         scope="read:metadata",
         answer=NodeAnswer,
-        params=(FIELDS, SOURCES, FLAG_LINKS, AS_OF),
+        params=(*SHOWN, AS_OF),
     ),
     Operation(
         method="POST",

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lakeservice.fronts.http.documents import document, document_type
-from lakeservice.fronts.http.envelope import envelope, items, spec_documents, wanted_fields
+from lakeservice.fronts.http.envelope import envelope, spec_documents
 from lakeservice.fronts.http.etags import entity_tag
+from lakeservice.fronts.http.items import SHOWN, Items, read_shown
 from lakeservice.fronts.http.links import HIDDEN, node_link, page_link
 from lakeservice.fronts.http.listings import read_condition, read_search
-from lakeservice.fronts.http.operations import AS_OF, FLAG_LINKS, Operation, Parameter
+from lakeservice.fronts.http.operations import AS_OF, Operation, Parameter
 from lakeservice.fronts.http.shapes import DistinctAnswer, ListingAnswer
 from lakeservice.service.listing import Listing
 from schemas.errors import ErrorKind, InvalidRequestError
@@ -40,8 +41,8 @@ def _listing(call: Call, route: str, *, deep: bool) -> Reply:
     asked = read_search(call, deep=deep)
     _check_container(call)
     tag = _state_tag(call)
-    fields = wanted_fields(call)
-    only_count = fields == frozenset({"count"}) or asked.page.limit == 0
+    shown = read_shown(call, levels=None if deep else "max_depth")
+    only_count = shown.count_alone or asked.page.limit == 0
     address = node_link(call.base, route, call.path)
     params = call.params.multi_items()
     limit = asked.page.limit
@@ -54,13 +55,7 @@ def _listing(call: Call, route: str, *, deep: bool) -> Reply:
         this["cursor"] = asked.page.cursor
     elif asked.page.offset:
         this["offset"] = asked.page.offset
-    listed = items(
-        call,
-        found.nodes,
-        fields,
-        data_sources=call.flag("include_data_sources", False),
-        links=not call.flag("omit_links", False),
-    )
+    listed = Items(call, shown).of(found.nodes)
     links = {
         "self": page_link(address, params, **this),
         "first": page_link(address, params, limit=limit),
@@ -123,14 +118,12 @@ def _state_tag(call: Call) -> str:
 
 
 LISTED = (
-    Parameter("fields", "texts", "Parts of each node to fill in; all where it is left out."),
     Parameter("sort", "texts", "Keys to sort by, in their order; a minus runs backwards."),
     Parameter("page[limit]", "integer", "Nodes on a page."),
     Parameter("page[offset]", "integer", "Nodes before the page."),
     Parameter("page[cursor]", "text", "Where the page before ended."),
     Parameter("q", "text", "Condition as text: ``energy_ev > 12000 and sample = 'x'``."),
-    Parameter("include_data_sources", "flag", "Add the data sources."),
-    FLAG_LINKS,
+    *SHOWN,
     AS_OF,
 )
 """Filters come besides, as ``filter[NAME][condition][FIELD]=…``."""
