@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lakeservice.export.exporter import Exporter, Piece
     from lakeservice.fronts.http.call import Call
-    from lakeservice.service.sources import NodeSource
+    from lakeservice.service.node_source import NodeSource
 
 BLOSC = "blosc2"
 """Content encoding whose decoder takes Blosc frames of either version, one after another."""
