@@ -197,9 +197,9 @@ def _layout(source: ArraySource) -> _Layout:
 def _element(source: ArraySource) -> np.dtype[Any]:
     dtype = source.dtype.newbyteorder("<")
     asked = choice_of(source, "dtype", ("float32",))
-    if dtype.kind == "f" and (asked or flag_of(source, "imagej", default=False)):
-        return np.dtype("<f4")
-    if asked and dtype.kind in "biu":
+    # ImageJ opens numbers of 64 bits in its latest versions only.
+    needed = dtype.itemsize > 4 and flag_of(source, "imagej", default=False)
+    if dtype.kind in "biuf" and (asked or needed):
         return np.dtype("<f4")
     if dtype.kind == "b":
         return np.dtype("u1")
@@ -259,8 +259,8 @@ TIFF = Exporter(
         Option(
             name="imagej",
             kind=bool,
-            description="Write what ImageJ opens: floating-point numbers in 32 bits, and more "
-            "than 4 GB as one run of images behind a single directory.",
+            description="Write what ImageJ opens: numbers of 64 bits as ``float32``, and more than "
+            "4 GB as one run of images behind a single directory.",
         ),
     ),
 )
