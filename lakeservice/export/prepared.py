@@ -138,22 +138,29 @@ class Kept:
     def get(self, tag: str, prepare: Callable[[], Prepared]) -> Prepared:
         """Return the answer with a tag, prepared once however many ask at the same time."""
         with self._lock:
+            known = self._used(tag)
+            if known is not None:
+                return known
             turn = self._under_way.setdefault(tag, threading.Lock())
         with turn:
             with self._lock:
-                known = self._known.get(tag)
+                known = self._used(tag)
                 if known is not None:
-                    self._known.move_to_end(tag)
                     return known
             try:
                 prepared = prepare()
+                with self._lock:
+                    self._known[tag] = prepared
+                    self._shrink()
             finally:
                 with self._lock:
                     self._under_way.pop(tag, None)
-            with self._lock:
-                self._known[tag] = prepared
-                self._shrink()
             return prepared
+
+    def _used(self, tag: str) -> Prepared | None:
+        if tag in self._known:
+            self._known.move_to_end(tag)
+        return self._known.get(tag)
 
     def holds(self, tag: str) -> bool:
         """Tell whether an answer needs no preparing."""
