@@ -33,7 +33,7 @@ def main() -> int:
     wanted = (2 << 30) + int(TOUCHED_BYTES * min(given.scale, 1.0))
     touch(min(wanted, int(available() * (1 - SPARED))))
     prepare(bench)
-    ours = measure_ours(bench, only)
+    ours = measure_ours(bench, only, given.peer)
     peer = measure_peer(bench, only, given.peer) if given.peer else {}
     figures = figures_of(ours, peer, bench.plan["stack_bytes"])
     show(figures, f"lakeservice beside Tiled 0.2.20, scale {given.scale:g}")
@@ -76,6 +76,7 @@ def prepare(bench: Bench) -> None:
         "files": str(bench.files),
         "scale": bench.scale,
         "stack_bytes": stack.size_bytes,
+        "stack_frames": stack.frames,
         "short_rows": short_rows,
         "long_rows": long_rows,
         "frames": [*chosen, *reversed(chosen)],

@@ -1,5 +1,6 @@
 """Tiled's own Python client at work; runs in the peer's environment, one measurement a process.
 
+It asks Tiled's server, or ours where the plan says where things lie there.
 ``python -m benchmarks.client_peer NAME PLAN`` prints one JSON object.
 """
 
@@ -9,7 +10,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import hdf5plugin  # noqa: F401  (its filters)
@@ -18,7 +19,11 @@ import numpy as np
 from benchmarks.timing import Values, median_seconds, seconds, together
 from lakeservice.demo.memory import peak_resident
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 STACKS = {"hdf5": ("files", "stack", "entry", "data", "data"), "zarr": ("stack_zarr",)}
+TABLES = {"short": ("files", "table_short"), "long": ("files", "table_long")}
 ZARR_FRAMES = 20
 """Frames in a chunk of its Zarr array: reading in bulk is faster for it than with one."""
 
@@ -29,7 +34,15 @@ def connect(plan: dict[str, Any]) -> Any:
     return from_uri(f"{plan['url']}/api/v1", api_key=plan["key"])
 
 
-def at(client: Any, keys: tuple[str, ...]) -> Any:
+def stacks(plan: dict[str, Any]) -> dict[str, list[str]]:
+    return plan.get("stacks") or {name: list(keys) for name, keys in STACKS.items()}
+
+
+def table_at(plan: dict[str, Any], name: str) -> Any:
+    return at(connect(plan), (plan.get("tables") or TABLES)[name])
+
+
+def at(client: Any, keys: Sequence[str]) -> Any:
     for key in keys:
         client = client[key]
     return client
@@ -72,7 +85,7 @@ def bulk(plan: dict[str, Any]) -> Values:
     """Read the whole stack, from HDF5 and from Zarr."""
     client = connect(plan)
     values: Values = {}
-    for name, keys in STACKS.items():
+    for name, keys in stacks(plan).items():
         node = at(client, keys)
         array = node.read()
         check(plan, array)
@@ -94,7 +107,7 @@ def check(plan: dict[str, Any], array: Any) -> None:
 def frames(plan: dict[str, Any]) -> Values:
     """Read single frames, here and there."""
     values: Values = {}
-    for name, keys in STACKS.items():
+    for name, keys in stacks(plan).items():
         node = at(connect(plan), keys)
         asks = [partial(node.__getitem__, number) for number in plan["frames"][:13]]
         values[f"{name}_s"] = median_seconds(asks)
@@ -104,7 +117,7 @@ def frames(plan: dict[str, Any]) -> Values:
 def slices(plan: dict[str, Any]) -> Values:
     """Read 100 × 100 pixels of single frames."""
     values: Values = {}
-    for name, keys in STACKS.items():
+    for name, keys in stacks(plan).items():
         node = at(connect(plan), keys)
         asks = [
             partial(node.__getitem__, (number, slice(100, 200), slice(100, 200)))
@@ -116,14 +129,14 @@ def slices(plan: dict[str, Any]) -> Values:
 
 def table(plan: dict[str, Any]) -> Values:
     """Read the short table whole, as a data frame."""
-    node = connect(plan)["files"]["table_short"]
+    node = table_at(plan, "short")
     taken = min(seconds(node.read) for _ in range(3))
     return {"seconds": taken, "client_bytes": peak_resident()}
 
 
 def long_table(plan: dict[str, Any]) -> Values:
     """Try to read the long table; the answer is what it says, or the time."""
-    node = connect(plan)["files"]["table_long"]
+    node = table_at(plan, "long")
     try:
         return {"seconds": seconds(node.read)}
     except Exception as error:
@@ -132,13 +145,14 @@ def long_table(plan: dict[str, Any]) -> Values:
 
 def create(plan: dict[str, Any]) -> Values:
     """Create containers, one after another, then with eight clients at a time."""
-    target = connect(plan).create_container("made")
+    made = plan.get("made") or "made"
+    target = connect(plan).create_container(made)
     one = [
         partial(target.create_container, f"one{number}", metadata=metadata)
         for number, metadata in enumerate(plan["entries"][:60])
     ]
     values: Values = {"median_s": median_seconds(one)}
-    clients = [connect(plan)["made"] for _ in range(8)]
+    clients = [connect(plan)[made] for _ in range(8)]
     each = plan["entries"][:15]
 
     def write(client: Any, writer: int) -> None:
@@ -170,6 +184,22 @@ def search(plan: dict[str, Any]) -> Values:
         "one_s": median_seconds([partial(one, n * 7919 % count) for n in range(21)]),
         "hundred_s": median_seconds([many] * 21),
     }
+
+
+def listing(plan: dict[str, Any]) -> Values:
+    """List the children of a container of 1 000: their names, then all that is told of them."""
+    runs = connect(plan)["runs"]
+    count = len(plan["entries"])
+
+    def names() -> None:
+        if len(list(runs)) != count:
+            raise SystemExit("not every name came")
+
+    def nodes() -> None:
+        if len(list(runs.values())) != count:
+            raise SystemExit("not every node came")
+
+    return {"names_s": median_seconds([names] * 4), "nodes_s": median_seconds([nodes] * 4)}
 
 
 if __name__ == "__main__":

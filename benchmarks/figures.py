@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchmarks.http_figures import http_figures
 from benchmarks.report import Figure, Target
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def figures_of(ours: dict[str, Values], peer: dict[str, Values], stack_bytes: in
         *_creates(us, them),
         *_rest(us, them),
         *_index(us),
+        *http_figures(us, them),
     ]
     return [figure for figure in figures if figure is not None]
 

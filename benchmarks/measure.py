@@ -6,6 +6,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
+from benchmarks.over_http import STOCK, measure_exports, measure_readers, measure_stock
 from benchmarks.register import write_file
 from benchmarks.servers import Bench, ingest, say, search_index
 
@@ -22,14 +23,18 @@ READS = {
     "search": ("setup", "search"),
 }
 PEER_READS = READS | {"bulk": ("bulk",), "search": ("search",), "create": ("create",)}
-GROUPS = ("bulk", "frames", "slices", "table", "search", "create", "start", "register", "index")
-OF_FILES = ("bulk", "frames", "slices", "table")
+PEER_READS["stock"] = STOCK
+GROUPS = (
+    *("bulk", "frames", "slices", "table", "search", "create", "start", "register", "index"),
+    *("stock", "export", "readers"),
+)
+OF_FILES = ("bulk", "frames", "slices", "table", "stock", "export", "readers")
 """Groups that read what was ingested."""
 MANY_FILES = 1_000
 INDEXED_ENTRIES = 1_000_000
 
 
-def measure_ours(bench: Bench, only: tuple[str, ...]) -> dict[str, Values]:
+def measure_ours(bench: Bench, only: tuple[str, ...], peer: Path | None) -> dict[str, Values]:
     """Ingest into a fresh lake, serve it, and measure; a fresh server for each measurement."""
     shutil.rmtree(bench.lake, ignore_errors=True)
     found: dict[str, Values] = {}
@@ -57,6 +62,12 @@ def measure_ours(bench: Bench, only: tuple[str, ...]) -> dict[str, Values]:
         say("ours: start")
         with bench.ours() as server:
             found["start"] = {"seconds": server.ready_s, "server_bytes": server.peak_bytes}
+    if "stock" in only and peer is not None:
+        found |= measure_stock(bench, peer, entries="search" not in only)
+    if "export" in only:
+        found |= measure_exports(bench)
+    if "readers" in only:
+        found |= measure_readers(bench)
     if "register" in only:
         found["many"] = register_many(bench)
     if "index" in only:
@@ -90,6 +101,8 @@ def measure_peer(bench: Bench, only: tuple[str, ...], python: Path) -> dict[str,
         found["setup"] = bench.ask(python, "client_peer", "setup")
     for group, names in PEER_READS.items():
         for name in names if group in only else ():
+            if name in found:
+                continue
             say(f"Tiled: {name}")
             with bench.tiled(python) as server:
                 values = bench.ask(python, "client_peer", name)

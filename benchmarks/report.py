@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-Unit = Literal["GB/s", "ms", "s", "MB", "1/s", "files/s"]
+Unit = Literal["GB/s", "ms", "s", "MB", "1/s", "files/s", "1"]
 HIGHER_IS_BETTER = ("GB/s", "1/s", "files/s")
 
 
