@@ -6,7 +6,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
@@ -235,7 +235,9 @@ class Assets:
         def read(start: int, stop: int) -> Iterator[bytes | memoryview]:
             with extent:
                 for position in range(start, stop, PIECE_BYTES):
-                    yield memoryview(extent.read(position, min(PIECE_BYTES, stop - position)))
+                    yield memoryview(
+                        cast("bytes", extent.read(position, min(PIECE_BYTES, stop - position)))
+                    )
 
         return FileBytes(Path(_path(uri)).name, extent.length, read)
 
