@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lakeservice.fronts.http.call import media_type_of
+from lakeservice.fronts.http.regions import in_parts
 from lakeservice.service.live import PAYLOAD_BYTES, Delivery
 from schemas.errors import ErrorKind, InvalidRequestError, TooLargeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lakeservice.fronts.http.call import Call
     from schemas.entry import Node
 
@@ -101,43 +100,5 @@ def announce_only(
     if len(payload) <= PAYLOAD_BYTES:
         call.service.live.announce(node, [replace(delivery, payload=payload)])
         return
-    begin = delivery.origin or delivery.offset or ()
-    origin = (*begin, *(0 for _ in shape[len(begin) :]))
-    view, at, deliveries = memoryview(payload), 0, []
-    for start, part in regions(shape, max(1, PAYLOAD_BYTES // item_bytes)):
-        size = math.prod(part) * item_bytes
-        deliveries.append(
-            Delivery(
-                media_type=delivery.media_type,
-                payload=bytes(view[at : at + size]),
-                shape=part,
-                offset=tuple(sum(pair) for pair in zip(origin, start, strict=True)),
-            )
-        )
-        at += size
-    call.service.live.announce(node, deliveries)
-
-
-def regions(
-    shape: tuple[int, ...], elements: int
-) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Yield offset and shape of parts that lie one after another in C order.
-
-    Parameters
-    ----------
-    elements
-        Most elements of a part.
-    """
-    axis = 0
-    while axis < len(shape) - 1 and math.prod(shape[axis + 1 :]) > elements:
-        axis += 1
-    run = max(1, elements // max(1, math.prod(shape[axis + 1 :])))
-    outer = shape[:axis]
-    for number in range(math.prod(outer)):
-        rest, place = number, [0] * axis
-        for position in range(axis - 1, -1, -1):
-            rest, place[position] = divmod(rest, outer[position])
-        for start in range(0, shape[axis], run):
-            offset = (*place, start, *(0,) * (len(shape) - axis - 1))
-            length = min(run, shape[axis] - start)
-            yield offset, (*(1,) * axis, length, *shape[axis + 1 :])
+    whole = replace(delivery, payload=payload)
+    call.service.live.announce(node, list(in_parts(whole, max(1, PAYLOAD_BYTES // item_bytes))))

@@ -13,7 +13,7 @@ from lakeservice.fronts.http.documents import packed
 from lakeservice.fronts.http.envelope import source_documents, spec_documents
 from lakeservice.fronts.http.links import node_links
 from lakeservice.fronts.http.payloads import json_values
-from lakeservice.fronts.http.regions import Region, only_parts, region_of, stored_parts
+from lakeservice.fronts.http.regions import Region, in_parts, only_parts, region_of, stored_parts
 from lakeservice.fronts.http.structures import data_type_document
 from lakeservice.service.live import PAYLOAD_BYTES
 from schemas.structures import ArrayStructure, RaggedStructure, SparseStructure, TableStructure
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FRAME_BYTES = 990_000
 """No frame is larger: Tiled's client leaves for good at one above 1 000 000 bytes."""
+JSON_ELEMENT_BYTES = 50
+"""An element of an array needs about so many bytes in JSON at most."""
 ENVELOPES = ("json", "msgpack")
 Frame = str | bytes
 
@@ -79,6 +81,9 @@ class Frames:
             frame = self._data(event, delivery, delivery.payload)
             if frame is not None:
                 yield frame
+                return
+            if event.revision == 0:  # it is nowhere else
+                yield from self._parts(event, delivery)
                 return
         yield from self._looked_up(event)
 
@@ -136,6 +141,14 @@ class Frames:
             content["payload"] = payload
         frame = self._frame(content)
         return frame if len(frame) <= FRAME_BYTES else None
+
+    def _parts(self, event: Event, delivery: Delivery) -> Iterator[Frame]:
+        """Yield elements of an array that are too many for one frame of JSON."""
+        if delivery.shape is not None and delivery.partition is None:
+            for part in in_parts(delivery, FRAME_BYTES // JSON_ELEMENT_BYTES):
+                frame = self._data(event, part, part.payload or b"")
+                if frame is not None:
+                    yield frame
 
     def _looked_up(self, event: Event) -> Iterator[Frame]:
         """Yield frames about data that is in the lake, by its address or read from there."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from lakeservice.service.live import Delivery
 from schemas.chunks import ArrayStorage, TableStorage, ZarrParts
 from schemas.structures import ArrayStructure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lakeservice.service.live import Event
     from schemas.chunks import Part
     from schemas.entry import Node
@@ -60,3 +64,53 @@ def only_parts(node: Node, parts: tuple[Part, ...]) -> Node:
     return msgspec.structs.replace(
         node, data_sources=(msgspec.structs.replace(source, storage=storage),)
     )
+
+
+def in_parts(delivery: Delivery, elements: int) -> Iterator[Delivery]:
+    """Yield elements of an array in several deliveries, each with its place in the array.
+
+    Parameters
+    ----------
+    elements
+        Most elements of each.
+    """
+    shape = tuple(length or 0 for length in delivery.shape or ())
+    payload = memoryview(delivery.payload or b"")
+    item_bytes = len(payload) // max(1, math.prod(shape))
+    begin = delivery.origin or delivery.offset or ()
+    origin = (*begin, *(0 for _ in shape[len(begin) :]))
+    at = 0
+    for start, part in regions(shape, elements):
+        size = math.prod(part) * item_bytes
+        yield Delivery(
+            media_type=delivery.media_type,
+            payload=bytes(payload[at : at + size]),
+            shape=part,
+            offset=tuple(sum(pair) for pair in zip(origin, start, strict=True)),
+        )
+        at += size
+
+
+def regions(
+    shape: tuple[int, ...], elements: int
+) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Yield offset and shape of parts that lie one after another in C order.
+
+    Parameters
+    ----------
+    elements
+        Most elements of a part.
+    """
+    axis = 0
+    while axis < len(shape) - 1 and math.prod(shape[axis + 1 :]) > elements:
+        axis += 1
+    run = max(1, elements // max(1, math.prod(shape[axis + 1 :])))
+    outer = shape[:axis]
+    for number in range(math.prod(outer)):
+        rest, place = number, [0] * axis
+        for position in range(axis - 1, -1, -1):
+            rest, place[position] = divmod(rest, outer[position])
+        for start in range(0, shape[axis], run):
+            offset = (*place, start, *(0,) * (len(shape) - axis - 1))
+            length = min(run, shape[axis] - start)
+            yield offset, (*(1,) * axis, length, *shape[axis + 1 :])
