@@ -38,7 +38,7 @@ def write(container: ContainerSource) -> Iterator[Piece]:
     """Yield a ZIP file; it is made on the way, and may be longer than 4 GB."""
     forms = _forms(container)
     sink = Sink()
-    with zipfile.ZipFile(sink, "w", allowZip64=True) as archive:
+    with zipfile.ZipFile(sink, "w", allowZip64=True, compresslevel=1) as archive:
         yield from _file(archive, sink, METADATA, write_tree(container))
         for step in walk(container):
             source = step.source

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import numpy as np
     import pyarrow as pa
 
+    from lakeservice.storage.archives import Member
     from schemas.entry import DataSource, Spec
     from schemas.structures import StructureFamily
 
@@ -46,7 +48,7 @@ class Source(Protocol):
 
     @property
     def data_sources(self) -> Sequence[DataSource]:
-        """How the node's bytes lie, the addresses of its files without their folders."""
+        """How the node's bytes lie, the addresses of its files as clients are told them."""
         ...
 
     @property
@@ -91,6 +93,60 @@ class TableSource(Source, Protocol):
 
     def read(self, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
         """Return a fresh reader, of all or of some of the columns."""
+        ...
+
+
+class SparseSource(TableSource, Protocol):
+    """A sparse array, or the selection of one: columns ``dim0``… and ``data``."""
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the selection, without dropped axes."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a value."""
+        ...
+
+    def values(self, column: pa.Array) -> np.ndarray[Any, Any]:
+        """Return the values of a column ``data`` in their own type."""
+        ...
+
+
+class NestedSource(TableSource, Protocol):
+    """Awkward or ragged data, or a part of them."""
+
+    @property
+    def form(self) -> Mapping[str, Any]:
+        """Awkward's form of what is sent."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Rows of what is sent."""
+        ...
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether its buffers lie in the lake as they are to be sent."""
+        ...
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether it is a single number, which has no rows."""
+        ...
+
+    def scalar(self) -> Any:
+        """Return that number, as NumPy has it."""
+        ...
+
+    def arrays(self) -> Iterator[Any]:
+        """Yield the rows as `ak.Array` of bounded size, one at least."""
+        ...
+
+    def members(self) -> AbstractContextManager[list[Member]]:
+        """Give the buffers as files for an archive; they are read within the context."""
         ...
 
 
