@@ -154,16 +154,23 @@ def search(
 
 @app.command()
 def export(
-    path: Annotated[str, typer.Argument(help="Path of an array or table.")],
+    path: Annotated[str, typer.Argument(help="Path of a node.")],
     target: Annotated[
-        Path, typer.Argument(help="File to write: .npy, .parquet, .csv, .arrow, .json")
+        Path,
+        typer.Argument(
+            help="File to write, in the form of its suffix: .npy, .tif, .png, .h5, .parquet, .csv…"
+        ),
     ],
     lake: Lake = "",
     url: Url = "",
     select: Annotated[str, typer.Option("--slice", help="Part of an array: 0:10,:,5")] = "",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="What the form knows besides: cmap=viridis; may be repeated."),
+    ] = None,
     api_key: Key = "",
 ) -> None:
-    """Write an array or a table to a file, in bounded memory."""
+    """Write an array, a table or a container to a file, in bounded memory."""
     from lakeservice.commands.export import run_export
 
     run_export(
@@ -173,6 +180,7 @@ def export(
         url=url,
         api_key=api_key or os.environ.get("LAKE_API_KEY", ""),
         select=select,
+        options=option or (),
         cache=_cache(_settings()),
         console=console,
     )

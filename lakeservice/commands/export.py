@@ -1,32 +1,36 @@
-"""Export one array or table to a file, from a lake or from a server."""
+"""Export a node to a file, from a lake or from a server."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote, urlencode
 
-import numpy as np
+import msgspec
+import urllib3
 
+from lakeservice.client.address import find
+from lakeservice.commands.remote import RemoteArray, RemoteTable
 from lakeservice.export.registry import exporters_of
 from lakeservice.service import Service
 from lakeservice.service.sources import ArrayRows, source_of
-from schemas.errors import ErrorKind, InvalidRequestError
-from schemas.selection import Selection, parse_selection, select
+from schemas.errors import ErrorKind, InvalidRequestError, UnavailableError, error_of
+from schemas.selection import parse_selection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    import pyarrow as pa
     from rich.console import Console
 
-    from schemas.entry import DataSource, Spec
+    from lakeservice.client.address import Address
     from schemas.structures import StructureFamily
 
-ROWS_BYTES = 64 << 20
-"""Part of an array that is asked of a server at a time."""
+PIECE_BYTES = 1 << 20
+SLICED = ("array", "sparse", "ragged")
+"""Families of which a part can be had."""
 
 
 def run_export(
@@ -37,18 +41,28 @@ def run_export(
     url: str,
     api_key: str,
     select: str,
+    options: Sequence[str] = (),
     cache: Path,
     console: Console,
 ) -> None:
-    """Write a node to ``target``; the file appears when it is whole."""
+    """Write a node to ``target``, in the form that its suffix names.
+
+    The file appears when it is whole.
+
+    Parameters
+    ----------
+    options
+        What the form knows besides, each as ``name=value``.
+    """
+    asked = _options(options)
     partial = target.with_name(f".{target.name}.partial")
     try:
         with partial.open("wb") as file:
             if lake and not url:
                 with Service.open(lake, cache=cache) as service:
-                    _from_service(service, path, select, file, target)
+                    _from_service(service, path, select, asked, file, target)
             else:
-                _from_server(url, api_key, path, select, file, target)
+                _from_server(url, api_key, path, select, asked, file, target)
         os.replace(partial, target)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -57,9 +71,28 @@ def run_export(
     console.print(f"{target}: {target.stat().st_size} bytes", highlight=False, soft_wrap=True)
 
 
-def _from_service(service: Service, path: str, select: str, file: BinaryIO, target: Path) -> None:
+def _options(texts: Sequence[str]) -> dict[str, str]:
+    options = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InvalidRequestError(
+                ErrorKind.BAD_REQUEST, f"--option {text!r}; write name=value, such as cmap=viridis"
+            )
+        options[name] = value
+    return options
+
+
+def _from_service(
+    service: Service,
+    path: str,
+    select: str,
+    options: Mapping[str, str],
+    file: BinaryIO,
+    target: Path,
+) -> None:
     node = service.describe(path)
-    source: Any = source_of(service, node)
+    source: Any = source_of(service, node, options=options)
     if isinstance(source, ArrayRows):
         source = replace(source, selection=service.selection(node, select or None))
     else:
@@ -68,116 +101,91 @@ def _from_service(service: Service, path: str, select: str, file: BinaryIO, targ
 
 
 def _from_server(
-    url: str, api_key: str, path: str, select: str, file: BinaryIO, target: Path
+    url: str,
+    api_key: str,
+    path: str,
+    select: str,
+    options: Mapping[str, str],
+    file: BinaryIO,
+    target: Path,
 ) -> None:
     import lakeservice
 
-    node: Any = lakeservice.connect(url or "http://127.0.0.1:8000", api_key or None)[path]
-    source: Any
+    address = find(url or "http://127.0.0.1:8000", api_key or None)
+    node: Any = lakeservice.connect(address.url, address.api_key)[path]
     if node.family == "array":
-        source = _RemoteArray(node, parse_selection(select or None, node.shape))
-    else:
+        selection = parse_selection(select or None, node.shape)
+        _write(RemoteArray(node, selection, options=options), "array", (), file, target)
+    elif node.family == "table":
         _no_slice(select)
-        source = _RemoteTable(node)
-    _write(source, node.family, (), file, target)
+        _write(RemoteTable(node, options=options), "table", (), file, target)
+    else:
+        if node.family not in SLICED:
+            _no_slice(select)
+        asked = {"format": _suffix(target), **options, **({"slice": select} if select else {})}
+        route = "array" if node.family == "sparse" else node.family
+        _download(address, f"{route}/full/{quote(node.path)}?{urlencode(asked)}", file)
+
+
+def _download(address: Address, route: str, file: BinaryIO) -> None:
+    """Write what a server answers: it knows how to write every family."""
+    if not address.url.startswith("http"):
+        raise InvalidRequestError(
+            ErrorKind.BAD_REQUEST, f"{address.url} is for Flight; give the server's HTTP address"
+        )
+    url = f"{address.url.rstrip('/')}/api/v1/{route}"
+    headers = {"authorization": f"Apikey {address.api_key}"} if address.api_key else {}
+    try:
+        with urllib3.PoolManager(retries=False) as pool:
+            answer = pool.request("GET", url, headers=headers, preload_content=False)
+            if answer.status != 200:
+                raise _refusal(answer)
+            for piece in answer.stream(PIECE_BYTES):
+                file.write(piece)
+    except urllib3.exceptions.HTTPError as error:
+        raise UnavailableError(
+            ErrorKind.STORE_UNAVAILABLE,
+            f"the answer of {address.url} ended early ({type(error).__name__})",
+        ) from None
+
+
+def _refusal(answer: urllib3.BaseHTTPResponse) -> Exception:
+    try:
+        told = msgspec.json.decode(answer.read(1 << 16), type=dict[str, Any])
+        return error_of(str(told["kind"]), str(told["detail"]))
+    except (msgspec.MsgspecError, KeyError):
+        return UnavailableError(
+            ErrorKind.STORE_UNAVAILABLE, f"the server answered with status {answer.status}"
+        )
 
 
 def _write(
     source: Any, family: StructureFamily, specs: Sequence[str], file: BinaryIO, target: Path
 ) -> None:
-    suffix = target.suffix.lstrip(".").lower()
     known = exporters_of(family, specs)
-    exporter = next((one for one in known if suffix in one.names), None)
+    exporter = next((one for one in known if _suffix(target) in one.names), None)
     if exporter is None:
         names = ", ".join(f".{one.names[0]}" for one in known if one.names)
         raise InvalidRequestError(
             ErrorKind.UNKNOWN_FORMAT,
             f"cannot write {family} data as {target.suffix!r}; there are {names or 'no formats'}",
         )
+    unknown = sorted(set(source.options) - {option.name for option in exporter.options})
+    if unknown:
+        names = ", ".join(option.name for option in exporter.options)
+        raise InvalidRequestError(
+            ErrorKind.BAD_REQUEST,
+            f"{target.suffix} files have no option {unknown[0]!r}; there are {names or 'none'}",
+        )
     exporter.check(source)
     for piece in exporter.write(source):
         file.write(piece)
 
 
-@dataclass(frozen=True)
-class _Remote:
-    """A node of a server as a source."""
-
-    node: Any
-    options: Mapping[str, str] = field(default_factory=dict, kw_only=True)
-
-    @property
-    def name(self) -> str:
-        return str(self.node.path.rpartition("/")[2])
-
-    @property
-    def family(self) -> StructureFamily:
-        family: StructureFamily = self.node.family
-        return family
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        metadata: Mapping[str, Any] = self.node.metadata
-        return metadata
-
-    @property
-    def specs(self) -> Sequence[Spec]:
-        return ()
-
-    @property
-    def data_sources(self) -> Sequence[DataSource]:
-        return ()
-
-    @property
-    def problem(self) -> str | None:
-        return None
-
-
-@dataclass(frozen=True)
-class _RemoteArray(_Remote):
-    selection: Selection
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.selection.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        dtype: np.dtype[Any] = self.node.dtype
-        return dtype
-
-    @property
-    def dims(self) -> tuple[str, ...] | None:
-        return None
-
-    def blocks(self) -> Iterator[np.ndarray[Any, Any]]:
-        index = self.selection.as_index()
-        first = self.selection.axes[0] if self.selection.axes else None
-        if first is None or first.drop:
-            yield self.node.read(index)
-            return
-        row_bytes = max(1, self.selection.size // max(1, first.count) * self.dtype.itemsize)
-        step = max(1, ROWS_BYTES // row_bytes)
-        positions = range(first.start, first.start + first.count * first.step, first.step)
-        for start in range(0, first.count, step):
-            yield self.node.read((_slice(positions[start : start + step]), *index[1:]))
-
-    def read(self, index: Any = ()) -> np.ndarray[Any, Any]:
-        part = self.selection.part(select(index, self.shape))
-        return np.asarray(self.node.read(part.as_index()))
-
-
-@dataclass(frozen=True)
-class _RemoteTable(_Remote):
-    def read(self, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
-        return self.node.batches() if columns is None else self.node.batches(columns=list(columns))
-
-
-def _slice(positions: range) -> slice:
-    stop = positions.stop
-    return slice(positions.start, stop if stop >= 0 else None, positions.step)
+def _suffix(target: Path) -> str:
+    return target.suffix.lstrip(".").lower()
 
 
 def _no_slice(select: str) -> None:
     if select:
-        raise InvalidRequestError(ErrorKind.BAD_SLICE, "a table has no axes; leave --slice out")
+        raise InvalidRequestError(ErrorKind.BAD_SLICE, "only an array has axes; leave --slice out")

@@ -8,9 +8,11 @@ import sys
 from typing import TYPE_CHECKING
 
 import h5py
+import imagecodecs
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tifffile
 
 import lakeservice
 from tests.whole.processes import KEY, ServerProcess
@@ -62,6 +64,14 @@ def test_a_folder_goes_in_and_comes_out(files: Path, tmp_path: Path) -> None:
         cache=cache,
     )  # fmt: skip
     np.testing.assert_array_equal(np.load(out), FRAMES[1:3])
+    stack, picture = tmp_path / "out.tif", tmp_path / "out.png"
+    run("export", "raw/day1/scan1/entry/data/data", str(stack), "--lake", lake, cache=cache)
+    np.testing.assert_array_equal(tifffile.imread(stack), FRAMES)
+    run(
+        "export", "raw/day1/scan1/entry/data/data", str(picture), "--lake", lake, "--slice", "0",
+        "--option", "cmap=viridis", "--option", "max_size=10", cache=cache,
+    )  # fmt: skip
+    assert max(imagecodecs.imread(picture).shape[:2]) <= 10
     rows = tmp_path / "rows.parquet"
     run("export", "raw/monitor", str(rows), "--lake", lake, cache=cache)
     assert pq.read_table(rows)["current"].to_pylist() == [100.5, 100.25]
@@ -97,6 +107,15 @@ def test_a_folder_is_served_with_its_files_and_takes_more_through_the_server(
             "--api-key", KEY, "--slice", "::-1,3", cache=cache,
         )  # fmt: skip
         np.testing.assert_array_equal(np.load(out), FRAMES[::-1, 3])
+        whole = tmp_path / "scan1.h5"
+        run("export", "day1/scan1", str(whole), "--url", f"{server.url}?api_key={KEY}", cache=cache)
+        with h5py.File(whole) as file:
+            np.testing.assert_array_equal(file["entry/data/data"][()], FRAMES)
+        told = run(
+            "export", "day1/scan1", str(whole), "--url", server.url, "--api-key", KEY,
+            "--slice", "0", cache=cache, code=1,
+        )  # fmt: skip
+        assert "only an array has axes" in told
 
 
 def wait_for(lake: lakeservice.client.Container, path: str) -> None:
@@ -117,6 +136,8 @@ def wait_for(lake: lakeservice.client.Container, path: str) -> None:
         (("ingest", "NOWHERE", "--lake", "LAKE"), "there is no"),
         (("search", "a >", "--lake", "LAKE"), "bad-query"),
         (("export", "none", "x.npy", "--lake", "LAKE"), "no node 'none'"),
+        (("export", "", "x.h5", "--lake", "LAKE", "--option", "cmap"), "name=value"),
+        (("export", "", "x.h5", "--lake", "LAKE", "--option", "cmap=hot"), "no option 'cmap'"),
     ],
 )
 def test_what_cannot_be_done_is_a_sentence_and_exit_code_1(
