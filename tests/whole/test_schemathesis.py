@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.whole.conftest import KEY, Running
+from tests.whole.conftest import KEY, ROOT, Running
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CASES = int(os.environ.get("LAKE_TEST_REQUESTS", "40"))
 """Cases for each operation; 40 make more than 2 000 in all."""
+CLIENTS = str(ROOT / "tests" / "clients")
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -47,7 +48,13 @@ def test_no_request_fails_the_server_or_is_answered_otherwise_than_documented(
         *("--continue-on-failure", "--no-shrink", "--warnings", "off"),
     ]
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": CLIENTS},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
     made = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

@@ -113,5 +113,6 @@ OPERATIONS = (
         work=node_full,
         scope="read:data",
         params=(*READ, Parameter("slice", "text", "Part of an array: ``0:10,:,5``.")),
+        family=("container", "array", "table", "sparse", "awkward", "ragged"),
     ),
 )
