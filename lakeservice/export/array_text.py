@@ -154,7 +154,9 @@ PLAIN = replace(
     CSV, media_type="text/plain", names=("txt", "text"), content_type="text/plain; charset=utf-8"
 )
 """The same lines; browsers show them."""
-COMMA_SEPARATED = replace(CSV, media_type="text/x-comma-separated-values", names=(), content_type="")
-EXCEL = replace(CSV, media_type="application/vnd.ms-excel", names=(), content_type="")
+COMMA_SEPARATED = replace(
+    CSV, media_type="text/x-comma-separated-values", names=(), content_type=""
+)
+EXCEL = replace(CSV, media_type="application/vnd.ms-excel", names=("xls",), content_type="")
 """The same lines; browsers open them in a spreadsheet."""
 EXPORTERS = (JSON, CSV, PLAIN, COMMA_SEPARATED, EXCEL)
