@@ -164,8 +164,21 @@ def parse_selection(text: str | None, shape: tuple[int, ...]) -> Selection:
     InvalidRequestError
         ``bad-slice``: not such a text, or as in `select`.
     """
+    return select(parse_index(text), shape)
+
+
+def parse_index(text: str | None) -> tuple[int | slice | EllipsisType, ...]:
+    """Return the NumPy index that a text such as ``0:10,::2,-1,...`` stands for.
+
+    None and empty text are the empty index; surrounding ``[]`` or ``()`` are allowed.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``bad-slice``: not such a text.
+    """
     if text is None:
-        return select(None, shape)
+        return ()
     if len(text) > MAX_TEXT:
         raise _bad(f"a selection of {len(text)} characters; at most {MAX_TEXT} are allowed")
     body = text.strip()
@@ -174,8 +187,8 @@ def parse_selection(text: str | None, shape: tuple[int, ...]) -> Selection:
             raise _bad(f"brackets of {text!r} do not match")
         body = body[1:-1]
     if not body.strip():
-        return select(None, shape)
-    return select(tuple(_part(part, text) for part in body.split(",")), shape)
+        return ()
+    return tuple(_part(part, text) for part in body.split(","))
 
 
 def _part(part: str, text: str) -> int | slice | EllipsisType:

@@ -2,86 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
-import msgspec
 import pyarrow as pa
 
+from lakeservice.service.nested_source import NestedRows
+from lakeservice.service.node_source import NodeSource
+from lakeservice.service.sparse_source import SparseRows
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.query import Page
 from schemas.selection import Selection, select
 from schemas.ticket import Search
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
 
     from lakeservice.export.sources import Source
     from lakeservice.service.service import Service
-    from schemas.entry import Asset, DataSource, Node, Spec
-    from schemas.structures import StructureFamily
+    from schemas.entry import Node
 
 CHILDREN = 500
 """Children of a container that are looked up at a time."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeSource:
-    """What every source tells of its node."""
-
-    service: Service
-    node: Node
-    options: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def identity(self) -> tuple[object, ...]:
-        """What the bytes of this source depend on: the node's state, and what is asked of it."""
-        return (self.node.id, self.node.revision, self.node.version)
-
-    @property
-    def name(self) -> str:
-        """Last segment of the path."""
-        return self.node.name
-
-    @property
-    def family(self) -> StructureFamily:
-        """The structure family."""
-        return self.node.family
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """The node's metadata."""
-        return self.node.metadata
-
-    @property
-    def specs(self) -> Sequence[Spec]:
-        """What the node promises."""
-        return self.node.specs
-
-    @property
-    def data_sources(self) -> Sequence[DataSource]:
-        """How the node's bytes lie, the addresses of its files without their folders."""
-        return [
-            msgspec.structs.replace(source, assets=tuple(map(_shown, source.assets)))
-            for source in self.node.data_sources
-        ]
-
-    @property
-    def problem(self) -> str | None:
-        """Why the data cannot be read; None where they can."""
-        for source in self.node.data_sources:
-            problem = source.properties.get("problem")
-            if problem is not None:
-                return str(problem)
-        return None
-
-
-def _shown(asset: Asset) -> Asset:
-    name = unquote(urlsplit(asset.data_uri).path).rstrip("/").rpartition("/")[2]
-    return msgspec.structs.replace(asset, data_uri=f"asset:{asset.num}/{name}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,8 +163,12 @@ def source_of(
         case "array":
             selection = select((), service.reader.structure(node).shape)
             return ArrayRows(service=service, node=node, options=asked, selection=selection)
-        case "table" | "sparse" | "awkward" | "ragged":
+        case "table":
             return TableRows(service=service, node=node, options=asked)
+        case "sparse":
+            return SparseRows(service=service, node=node, options=asked)
+        case "awkward" | "ragged":
+            return NestedRows(service=service, node=node, options=asked)
         case "container":
             return ContainerRows(service=service, node=node, options=asked, as_of=as_of)
     if node.family == "bytes":

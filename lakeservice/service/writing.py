@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lakeservice.storage.array_writer import ArrayWriter
+from lakeservice.storage.forms import numbered_form
 from lakeservice.storage.layout import data_prefix, new_id
 from lakeservice.storage.table_writer import TableWriter
 from schemas.chunks import TableStorage
@@ -23,6 +24,7 @@ from schemas.errors import (
 from schemas.path import clean_path, parent_of
 from schemas.structures import (
     ArrayStructure,
+    AwkwardStructure,
     ContainerStructure,
     Structure,
     TableStructure,
@@ -113,7 +115,7 @@ class Writer:
             for batch in reader:
                 writer.write(batch)
             storage, rows = writer.finish()
-        structure = draft.structure
+        structure = with_keys(draft.structure)
         if isinstance(structure, ContainerStructure | TableStructure):
             structure = TableStructure.from_arrow(reader.schema, rows=rows)
         source = DataSource(mimetype=PARQUET, storage=storage)
@@ -123,7 +125,7 @@ class Writer:
         """Return the mutation for a node whose data is written later, block by block."""
         path = self._free(draft.path, parents=draft.parents)
         node_id = new_id()
-        structure = draft.structure
+        structure = with_keys(draft.structure)
         source: DataSource | None = None
         with removed_on_failure(self._objects, data_prefix(node_id)):
             if isinstance(structure, ArrayStructure):
@@ -173,6 +175,13 @@ class Writer:
             data_sources=(source,) if source else (),
         )
         return Create(node=node, parents=draft.parents)
+
+
+def with_keys(structure: Structure) -> Structure:
+    """Return a structure in which every node of an awkward form has the key of its buffers."""
+    if isinstance(structure, AwkwardStructure):
+        return msgspec.structs.replace(structure, form=numbered_form(structure.form))
+    return structure
 
 
 @contextlib.contextmanager

@@ -25,6 +25,42 @@ def array_of(document: Mapping[str, Any], length: int, window: Window) -> Any:
     return awkward.from_buffers(document, length, window, allow_noncanonical_form=True)
 
 
+def canonical(array: Any) -> Any:
+    """Return the layout of ragged data with lists by offsets, and inner axes in place.
+
+    Raises
+    ------
+    TypeError
+        They are not ragged: records, texts, missing or mixed elements.
+    """
+    import awkward  # heavy
+
+    return _canonical(awkward.to_layout(array, regulararray=False))
+
+
+def _canonical(layout: Any) -> Any:
+    import awkward  # heavy
+
+    contents = awkward.contents
+    if layout.is_unknown:
+        return contents.NumpyArray(np.empty(0))
+    if layout.is_numpy:
+        return contents.NumpyArray(np.ascontiguousarray(layout.data))
+    if layout.is_indexed and not layout.is_option:
+        return _canonical(layout.project())
+    if not layout.is_list or layout.parameter("__array__") is not None:
+        raise TypeError(f"a {type(layout).__name__} is not ragged")
+    if layout.is_regular:
+        content = _canonical(layout.content[: len(layout) * layout.size])
+        if content.is_numpy:
+            shape = (len(layout), layout.size, *content.data.shape[1:])
+            return contents.NumpyArray(content.data.reshape(shape))
+        return contents.RegularArray(content, layout.size, len(layout))
+    listed = layout.to_ListOffsetArray64(True)
+    content = _canonical(listed.content[: listed.offsets[-1]])
+    return contents.ListOffsetArray(listed.offsets, content)
+
+
 def window_of(form: Form, array: Any) -> Window:
     """Return the buffers of an `ak.Array` (or a layout of one) in another form.
 

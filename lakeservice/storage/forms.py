@@ -18,7 +18,7 @@ from schemas.errors import ErrorKind, InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from schemas.structures import RaggedStructure
+    from schemas.structures import AwkwardStructure, RaggedStructure
 
 MAX_DEPTH = 64
 """Deepest nesting of a form."""
@@ -154,6 +154,19 @@ def ragged_form(structure: RaggedStructure) -> dict[str, Any]:
         else:
             form = {"class": "RegularArray", "size": length, **described}
     return numbered_form(form or _leaf(primitive, inner))
+
+
+def check_awkward(structure: AwkwardStructure) -> None:
+    """Refuse a structure that contradicts itself.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``bad-structure``.
+    """
+    if not 0 <= structure.length < 1 << 62:
+        raise _bad(f"awkward data of length {structure.length}")
+    parse_form(structure.form)
 
 
 def check_ragged(structure: RaggedStructure) -> None:

@@ -66,13 +66,15 @@ class BufferWriter:
 
     def __init__(self, objects: Objects, name: str, form: Mapping[str, Any]) -> None:
         self._objects = objects
-        self._name = name
+        self.name = name
+        """Object name."""
         self._document = form
         self.form: Form = parse_form(form)
+        """The form, taken apart."""
 
     def write(self, length: int, buffers: Mapping[str, Iterable[bytes]]) -> Part:
         """Write buffers that are known to be right."""
-        with self._objects.open_output(self._name) as out, _opened(out) as archive:
+        with self._objects.open_output(self.name) as out, _opened(out) as archive:
             self._head(archive, length)
             for name in self.form.names():
                 with _file(archive, name) as file:
@@ -94,7 +96,7 @@ class BufferWriter:
             raise _bad(
                 f"the archive holds {sorted(unknown)[0][:80]!r}, which is no buffer of the form"
             )
-        with self._objects.open_output(self._name) as out, _opened(out) as archive:
+        with self._objects.open_output(self.name) as out, _opened(out) as archive:
             self._head(archive, length)
             _Intake(upload, archive).node(self.form, length)
         return self._part(length)
@@ -106,8 +108,8 @@ class BufferWriter:
             file.write(msgspec.json.encode(self._document))
 
     def _part(self, length: int) -> Part:
-        size = self._objects.size(self._name)
-        return Part(name=self._name, length=length, size_bytes=size, complete=True)
+        size = self._objects.size(self.name)
+        return Part(name=self.name, length=length, size_bytes=size, complete=True)
 
 
 def _opened(out: Any) -> zipfile.ZipFile:

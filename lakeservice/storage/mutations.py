@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from lakeservice.storage.forms import check_awkward, check_ragged
 from lakeservice.storage.layout import ROOT_ID, data_prefix, is_id
 from schemas.chunks import ArrayStorage, Indexed, Part, TableStorage, ZarrParts
 from schemas.commit import Create, Mutation
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.path import clean_path
-from schemas.structures import ArrayStructure, Structure, TableStructure
+from schemas.structures import (
+    ArrayStructure,
+    AwkwardStructure,
+    RaggedStructure,
+    Structure,
+    TableStructure,
+)
 
 if TYPE_CHECKING:
     from schemas.entry import DataSource
@@ -61,6 +68,10 @@ def check_structure(structure: Structure) -> None:
     """
     if isinstance(structure, ArrayStructure):
         structure.check()
+    elif isinstance(structure, AwkwardStructure):
+        check_awkward(structure)
+    elif isinstance(structure, RaggedStructure):
+        check_ragged(structure)
     elif isinstance(structure, TableStructure):
         names = tuple(structure.to_arrow().names)
         if names != structure.columns:

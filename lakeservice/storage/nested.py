@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -91,6 +91,38 @@ class StoredBuffers:
             ) from None
 
 
+class BufferRows:
+    """The rows of one archive of buffers as Arrow lists.
+
+    Parameters
+    ----------
+    file
+        The archive, open for random access.
+    name
+        What it is called in messages.
+    """
+
+    def __init__(self, file: Any, name: str) -> None:
+        self._buffers = StoredBuffers(file, name)
+        self.schema: pa.Schema = self._table(0, _Nothing()).schema
+        """Columns: the fields of records, or one without a name."""
+        self.count = self._buffers.length
+        """Number of rows."""
+
+    def batches(
+        self, columns: list[str], _expression: Any, span: tuple[int, int]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield rows from one to another."""
+        chosen = pa.schema([self.schema.field(name) for name in columns])
+        stop = min(span[1], self.count)
+        for rows, window in windows(self._buffers.form, stop, self._buffers, span[0]):
+            table = self._table(rows, window).select(columns)
+            yield from (table if table.schema == chosen else table.cast(chosen)).to_batches()
+
+    def _table(self, rows: int, window: Window) -> pa.Table:
+        return arrow_of(array_of(self._buffers.document, rows, window), plain=True)
+
+
 class StoredNested:
     """Nested data in the lake, in the form that their node declares.
 
@@ -150,6 +182,11 @@ class StoredNested:
                         yield rows, self._declared(buffers, rows, window)
             first += part.length
 
+    @property
+    def is_one_archive(self) -> bool:
+        """Whether all buffers lie in one archive."""
+        return self._storage.format == "buffers" and len(self._storage.parts) == 1
+
     def arrays(self, start: int = 0, stop: int | None = None) -> Iterator[Any]:
         """Yield rows as `ak.Array` of bounded size; one without rows where there are none."""
         empty = True
@@ -176,13 +213,13 @@ class StoredNested:
         """
         wanted = [name for name in self.form.names() if names is None or name in names]
         whole = (start, stop) in ((0, None), (0, self.length))
-        parts = self._storage.parts
-        if whole and self._storage.format == "buffers" and len(parts) == 1:
-            with self._opened(parts[0]) as buffers:
-                yield buffers.members(wanted)
-            return
+        if whole and self.is_one_archive:
+            with self._opened(self._storage.parts[0]) as buffers:
+                if buffers.form == self.form:
+                    yield buffers.members(wanted)
+                    return
         with merged(self.form, self.windows(start, stop)) as joined:
-            yield [member for member in joined if member.name in wanted]
+            yield [member for member in joined.members if member.name in wanted]
 
     def _declared(self, buffers: StoredBuffers, rows: int, window: Window) -> Window:
         if buffers.form == self.form:
@@ -195,8 +232,17 @@ class StoredNested:
             yield StoredBuffers(file, part.name)
 
 
+class Joined(NamedTuple):
+    """Rows that were put together."""
+
+    members: list[Member]
+    """Their buffers."""
+    length: int
+    """Their number."""
+
+
 @contextmanager
-def merged(form: Form, rows: Iterable[tuple[int, Window]]) -> Iterator[list[Member]]:
+def merged(form: Form, rows: Iterable[tuple[int, Window]]) -> Iterator[Joined]:
     """Give windows, one after another, as one set of buffers; kept in a temporary file."""
     with ExitStack() as stack:
         file: Any = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115 (the stack)
@@ -205,10 +251,11 @@ def merged(form: Form, rows: Iterable[tuple[int, Window]]) -> Iterator[list[Memb
         for count, window in rows:
             merger.add(count, window)
         merger.finish()
-        yield [
+        members = [
             Member(name, size, merger.checksums[name], _pieces_of(merger, name))
             for name, size in merger.sizes.items()
         ]
+        yield Joined(members, merger.length)
 
 
 def _pieces_of(merger: Merger, name: str) -> Callable[[], Iterator[bytes]]:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from lakeservice.storage.columns import ColumnRows
 from lakeservice.storage.filters import columns_of, row_filter, unknown_column
+from lakeservice.storage.nested import BufferRows
 from schemas.errors import CorruptError, ErrorKind, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -181,6 +182,9 @@ class StoredTable:
         with part.open() as file:
             if isinstance(file, ColumnRows):
                 yield file
+                return
+            if self._storage.format == "buffers":
+                yield BufferRows(file, part.name)
                 return
             try:
                 if self._storage.format == "parquet":

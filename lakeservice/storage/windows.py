@@ -200,10 +200,10 @@ def _costs(form: Form, length: int, taken: Window) -> NDArray[Any]:
     Lists and indexes may refer to one element many times, so that a little data stand
     for very much.
     """
-    own = np.full(length, float(max(1, form.dtype.itemsize)))
+    own: NDArray[Any] = np.full(length, float(max(1, form.dtype.itemsize)))
     match form.kind:
         case "Numpy":
-            return own * max(1, form.row)
+            own *= max(1, form.row)
         case "ListOffset" | "List":
             if form.kind == "List":
                 starts, stops = (taken[name] for name in form.buffers)
@@ -212,24 +212,24 @@ def _costs(form: Form, length: int, taken: Window) -> NDArray[Any]:
                 starts, stops = offsets[:-1][:length], offsets[1:][:length]
             inner = int(stops.max()) if stops.size else 0
             summed = np.concatenate([[0.0], np.cumsum(_costs(form.contents[0], inner, taken))])
-            return own + summed[stops] - summed[starts]
+            own += summed[stops] - summed[starts]
         case "Regular":
             below = _costs(form.contents[0], length * form.size, taken)
-            return own + below.reshape(length, form.size).sum(axis=1)
+            own += below.reshape(length, form.size).sum(axis=1)
         case "Indexed" | "IndexedOption":
             index = taken[form.buffers[0]][:length]
             inner = int(index.max(initial=-1)) + 1
             below = np.concatenate([_costs(form.contents[0], inner, taken), [0.0]])
-            return own + below[index]
+            own += below[index]
         case "Union":
             tags, index = (taken[name][:length] for name in form.buffers)
             for number, content in enumerate(form.contents):
                 chosen = tags == number
                 inner = int(index[chosen].max(initial=-1)) + 1
                 own[chosen] += _costs(content, inner, taken)[index[chosen]]
-            return own
-    for content in form.contents:
-        own += _costs(content, length, taken)
+        case _:
+            for content in form.contents:
+                own += _costs(content, length, taken)
     return own
 
 
@@ -345,7 +345,8 @@ class Merger:
                 f"whose positions are {form.dtype}",
             )
         self._inner[form.key, content] = before + inner
-        return index + form.dtype.type(before)
+        moved: NDArray[Any] = index + form.dtype.type(before)
+        return moved
 
     def _write(self, name: str, elements: NDArray[Any]) -> None:
         payload = np.ascontiguousarray(elements).reshape(-1).view(np.uint8).data

@@ -15,12 +15,15 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from lakeservice.fronts.http import about as abouts
 from lakeservice.fronts.http import (
+    array_writes,
     arrays,
     assets,
+    awkward,
     containers,
     keys,
     live,
     metadata,
+    ragged,
     register,
     searching,
     tables,
@@ -79,7 +82,10 @@ OPERATIONS = (
     *metadata.OPERATIONS,
     *searching.OPERATIONS,
     *arrays.OPERATIONS,
+    *array_writes.OPERATIONS,
     *tables.OPERATIONS,
+    *awkward.OPERATIONS,
+    *ragged.OPERATIONS,
     *containers.OPERATIONS,
     *register.OPERATIONS,
     *assets.OPERATIONS,

@@ -29,6 +29,7 @@ class Parameter:
 AS_OF = Parameter("as_of", "integer", "Log version to look at, for the past.")
 FILE_NAME = Parameter("filename", "text", "Name under which a browser keeps the answer.")
 FORMAT = Parameter("format", "text", "Media type, or short name, of the answer.")
+PERSIST = Parameter("persist", "flag", "Keep the data; false only sends it to subscribers.")
 FLAG_LINKS = Parameter("omit_links", "flag", "Leave the links out.")
 
 
