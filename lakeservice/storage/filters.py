@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.query import (
+    AccessTags,
     And,
     Comparison,
     Contains,
@@ -77,8 +78,8 @@ def _expression(query: Query, schema: pa.Schema) -> Expression:
         return ~pc.coalesce(_expression(query.query, schema), pc.scalar(False))
     if isinstance(query, FullText):
         return _full_text(query.text, schema)
-    if isinstance(query, Specs | Family | Lookup):
-        raise _bad("rows of a table have no specs, families or names; compare its columns")
+    if isinstance(query, Specs | Family | Lookup | AccessTags):
+        raise _bad("rows of a table have no specs, families, tags or names; compare its columns")
     if isinstance(query, KeyPresent):
         column = _Column.find(query.key, schema).expression
         return column.is_valid() if query.exists else column.is_null()
@@ -94,7 +95,7 @@ def columns_of(query: Query, schema: pa.Schema) -> Iterator[str]:
         yield from columns_of(query.query, schema)
     elif isinstance(query, FullText):
         yield from (column.names[0] for column in _text_columns(schema))
-    elif not isinstance(query, Specs | Family | Lookup):
+    elif not isinstance(query, Specs | Family | Lookup | AccessTags):
         yield _Column.find(query.key, schema).names[0]
 
 

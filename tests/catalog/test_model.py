@@ -185,6 +185,8 @@ def holds(query: q.Query, node: Node) -> bool:
             return str(node.family) == family
         case q.Lookup(names):
             return node.path.split("/")[-1] in names
+        case q.AccessTags(tags):
+            return any(tag in node.access_tags for tag in tags)
         case q.FullText(text):
             there = set().union(*(tokens(found) for found in texts(node.metadata)))
             return tokens(text) <= there

@@ -8,6 +8,7 @@ the test goes on with a client of that root. Nothing of ours is imported here.
 
 from __future__ import annotations
 
+import collections
 import functools
 import itertools
 import os
@@ -31,6 +32,8 @@ from tiled.structures.data_source import DataSource
 from tiled.utils import UNSET
 
 KEY = "secret"
+LEFT_OPEN = 2
+"""Contexts that stay open after a test has left them."""
 # One context for all clients: making it is most of what a client costs.
 transports.create_ssl_context = functools.lru_cache(transports.create_ssl_context)
 
@@ -149,18 +152,28 @@ def from_app(cls, app, *, cache=UNSET, headers=None, timeout=None, api_key=UNSET
 def elsewhere():
     """Send every client of an application in the test's process to the server under test."""
     original, closing = Context.__dict__["from_app"], Context.__exit__
+    left = collections.deque()
+
+    def close(context):
+        closing(context, None, None, None)
+        context.lake_tenant.end()
 
     def leave(self, *error):
-        result = closing(self, *error)
-        if hasattr(self, "lake_tenant"):
-            self.lake_tenant.end()
-        return result
+        if not hasattr(self, "lake_tenant"):
+            return closing(self, *error)
+        # A client of an application in the same process can be used after it was left.
+        left.append(self)
+        if len(left) > LEFT_OPEN:
+            close(left.popleft())
+        return None
 
     Context.from_app = classmethod(from_app)
     Context.__exit__ = leave
     os.environ.setdefault("TILED_TEST_REDIS", "redis://127.0.0.1:1")
     redis.from_url = NoRedis.from_url
     yield
+    while left:
+        close(left.popleft())
     Context.from_app = original
     Context.__exit__ = closing
 

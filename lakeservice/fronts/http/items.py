@@ -36,6 +36,9 @@ FIELDS = frozenset(
 """Parts of a node that ``fields=`` can name."""
 DEFAULT_SORTING = [{"key": "", "direction": 1}]
 """Order in which a container lists its children: as they were created."""
+INLINED_SORTING = [{"key": "_", "direction": 1}]
+"""By this order, of a key that nothing has, Tiled's client knows that it need not ask again
+for contents that it was sent."""
 INLINED_SPECS = frozenset({"xarray_dataset"})
 """Containers that come with their contents unless ``max_depth`` says otherwise."""
 MAX_DEPTH = 5
@@ -139,9 +142,7 @@ class Items:
             contents = self._contents(node, count or 0, depth)
             structure = {"contents": contents, "count": count}
             if contents is not None:
-                # Tiled's client asks for a listing whose order is told, and takes the
-                # contents as they are where it is not.
-                sorting = None
+                sorting = INLINED_SORTING
         elif "structure" in fields:
             structure = structure_document(node.structure, partitions=told_partitions(node))
         assets = self._call.service.assets
