@@ -24,6 +24,7 @@ from lakeservice.fronts.http.compression import (
 )
 from lakeservice.fronts.http.etags import NotModifiedError
 from lakeservice.fronts.http.ranges import NoSuchRangeError, can_be_ranged, ranged, with_ranges
+from lakeservice.fronts.http.streaming import part, streamed
 from lakeservice.fronts.status import BUG, BUG_KIND, RETRY_AFTER_S, WIRE
 from schemas.errors import ErrorKind, LakeError
 from schemas.path import clean_path
@@ -43,7 +44,6 @@ PREFIX = "/api/v1"
 """Where Tiled's clients look for the API."""
 GATHERED_BYTES = 256 << 10
 """Answers that end within so many bytes are sent in one piece, with their length."""
-_END: Piece = b""
 _NOBODY = Principal(ANONYMOUS, frozenset())
 
 
@@ -177,48 +177,15 @@ class Endpoint:
         try:
             await send(_start(reply))
             if scope["method"] == "HEAD" or rest is None:
-                await send(_part(b"" if scope["method"] == "HEAD" else first, more=False))
+                await send(part(b"" if scope["method"] == "HEAD" else first, more=False))
                 return
-            await self._stream(first, rest, scope, receive, send)
+            limiter = self._front.limiter
+            await streamed(first, rest, limiter, receive, send, request_id(scope))
         finally:
             close = getattr(rest, "close", None)
             if close is not None:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(close, limiter=self._front.limiter)
-
-    async def _stream(
-        self, first: Piece, rest: Iterator[Piece], scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """Send piece after piece; stop when the client goes or the source fails."""
-        async with anyio.create_task_group() as tasks:
-
-            async def watch() -> None:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                tasks.cancel_scope.cancel()
-
-            piece = first
-            watching = False
-            try:
-                while True:
-                    following = await anyio.to_thread.run_sync(
-                        next, rest, _END, limiter=self._front.limiter
-                    )
-                    if not len(following):
-                        await send(_part(piece, more=False))
-                        break
-                    if not watching:
-                        watching = True
-                        tasks.start_soon(watch)
-                    await send(_part(piece, more=True))
-                    piece = following
-            except LakeError as error:
-                # Too late for a status: leaving the answer unfinished closes the connection,
-                # so the client sees that it is not whole.
-                logger.warning("request %s ends in the middle: %s", request_id(scope), error)
-            except Exception:
-                logger.exception("request %s failed in the middle", request_id(scope))
-            tasks.cancel_scope.cancel()
 
     def _refused(self, error: LakeError, scope: Scope) -> Reply:
         reply = error_reply(error.kind, error.message)
@@ -286,10 +253,6 @@ def _start(reply: Reply) -> Message:
         for name, value in reply.headers.items()
     ]
     return {"type": "http.response.start", "status": reply.status, "headers": headers}
-
-
-def _part(piece: Piece, *, more: bool) -> Message:
-    return {"type": "http.response.body", "body": piece, "more_body": more}
 
 
 def _settled(reply: Reply) -> Reply:
