@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_AXES = 4
 NAME_BYTES = 31
 """Longest name of a wave in all versions of Igor."""
-SLAB_BYTES = 32 << 20
+SLAB_BYTES = 64 << 20
 """Bytes that are held at a time to turn the order of axes around."""
 NOTE_BYTES = 1 << 20
 """Longer metadata is left out."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Pixels = np.ndarray[Any, Any]
 PERCENTILES = (1.0, 99.0)
 """Values at these percentiles become the darkest and the lightest."""
-MOST_PIXELS = 1 << 25
+MOST_PIXELS = 20_000_000
 """A picture has no more pixels than this; a larger array is shrunk with ``max_size``."""
 THUMBNAIL = 256
 """Longest side of a thumbnail, in pixels."""
