@@ -70,6 +70,7 @@ class KeyStore:
         scopes: Iterable[str],
         *,
         expires_in_s: float | None = None,
+        not_after_ns: int | None = None,
         note: str | None = None,
         created_by: str = "",
     ) -> tuple[StoredKey, str]:
@@ -79,6 +80,8 @@ class KeyStore:
         ----------
         expires_in_s
             How long it is good for, in seconds; None for ever.
+        not_after_ns
+            When it ends at the latest, in ns since 1970.
 
         Raises
         ------
@@ -93,6 +96,8 @@ class KeyStore:
         if note is not None and len(note) > NOTE_CHARACTERS:
             raise _bad(f"a note of {len(note)} characters; at most {NOTE_CHARACTERS} are kept")
         now = self._clock()
+        wished = None if expires_in_s is None else int((now + expires_in_s) * 1e9)
+        ends = [time_ns for time_ns in (wished, not_after_ns) if time_ns is not None]
         while True:
             secret = secrets.token_hex(SECRET_BYTES)
             key = StoredKey(
@@ -100,7 +105,7 @@ class KeyStore:
                 digest=_digest(secret),
                 scopes=wanted,
                 created_ns=int(now * 1e9),
-                expires_ns=None if expires_in_s is None else int((now + expires_in_s) * 1e9),
+                expires_ns=min(ends, default=None),
                 note=note,
                 created_by=created_by,
             )

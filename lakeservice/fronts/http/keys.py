@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -85,14 +84,11 @@ def create(call: Call) -> Reply:
         raise InvalidRequestError(
             ErrorKind.BAD_REQUEST, "keys are not restricted by access_tags here; leave them out"
         )
-    expires_in, maker = wanted.expires_in, call.principal.key
-    if maker is not None and maker.expires_ns is not None:
-        # A key does not outlive the one that made it.
-        left = maker.expires_ns / 1e9 - time.time()
-        expires_in = left if expires_in is None else min(expires_in, left)
+    maker = call.principal.key
     key, secret = call.service.keys.create(
         call.principal.granted(wanted.scopes),
-        expires_in_s=expires_in,
+        expires_in_s=wanted.expires_in,
+        not_after_ns=maker.expires_ns if maker else None,
         note=wanted.note,
         created_by=call.principal.name,
     )
