@@ -12,7 +12,7 @@ import numpy as np
 
 from ingest.found import ChunkRows, Item
 from ingest.layouts import contiguous_chunks
-from ingest.reshaping import cut_of
+from ingest.reshaping import cut_of, run_of
 from schemas.chunks import ChunkLayout, Codec, Contiguous, Inline
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.structures import ArrayStructure
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ingest.found import ReadRows
 
 _PLAIN = ((), (Codec("bytes"),))
+_SMALL_CHUNK = 64 << 10
+_FEW_CHUNKS = 64
 
 
 def structure_of(item: Item) -> ArrayStructure:
@@ -191,10 +193,36 @@ def renumbered(item: Item, numbers: Sequence[int]) -> Item:
 
 
 def _named(item: Item, declared: ArrayStructure) -> Item:
-    """Give the axes the names that were declared, where there are any."""
+    """Give the axes the names that were declared, and bytes in one piece the chunks."""
     structure = structure_of(item)
-    dims = declared.dims if len(declared.shape) == len(structure.shape) else None
-    return dataclasses.replace(item, structure=msgspec.structs.replace(structure, dims=dims))
+    if len(declared.shape) != len(structure.shape):
+        return item
+    replace = msgspec.structs.replace
+    if declared.dims is not None:
+        item = dataclasses.replace(item, structure=replace(structure, dims=declared.dims))
+    chunks = _useful_chunks(item, declared)
+    if chunks is None or item.layout is None:
+        return item
+    return dataclasses.replace(
+        item,
+        structure=replace(structure_of(item), chunks=chunks),
+        layout=replace(item.layout, chunk_shape=chunks, edge="clipped"),
+    )
+
+
+def _useful_chunks(item: Item, declared: ArrayStructure) -> tuple[int, ...] | None:
+    """Return the declared chunks, if the bytes can be read in them and they are not too small."""
+    structure, layout = structure_of(item), item.layout
+    if layout is None or layout.codecs not in _PLAIN or not isinstance(item.location, Contiguous):
+        return None
+    chunks = tuple(size for size in declared.chunks if isinstance(size, int))
+    if len(chunks) != len(structure.shape):
+        return None
+    if run_of(structure.shape, chunks) is None:
+        return None
+    count = math.prod(-(-n // size) for n, size in zip(structure.shape, chunks, strict=True))
+    small = math.prod(chunks) * structure.data_type.itemsize < _SMALL_CHUNK
+    return None if small and count > _FEW_CHUNKS else chunks
 
 
 def _regular(structure: ArrayStructure) -> tuple[int, ...]:

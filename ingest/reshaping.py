@@ -58,7 +58,7 @@ def _recut(shape: Sequence[int], chunks: Sequence[int], wanted: Sequence[int]) -
     total = math.prod(shape)
     if total == 0:
         return [max(1, length) for length in wanted]
-    run = _run(shape, chunks)
+    run = run_of(shape, chunks)
     if run is None:
         return None
     rest, cut = min(run, total), []
@@ -78,7 +78,7 @@ def _recut(shape: Sequence[int], chunks: Sequence[int], wanted: Sequence[int]) -
     return cut[::-1] if rest == 1 else None
 
 
-def _run(shape: Sequence[int], chunks: Sequence[int]) -> int | None:
+def run_of(shape: Sequence[int], chunks: Sequence[int]) -> int | None:
     """Return how many elements in a row make a chunk; None where chunks are no such runs."""
     run, number = 1, len(shape) - 1
     while number >= 0 and chunks[number] >= shape[number]:

@@ -21,6 +21,7 @@ from schemas.entry import Asset, DataSource, Node
 from schemas.errors import (
     AccessError,
     ConflictError,
+    CorruptError,
     ErrorKind,
     InvalidRequestError,
     LakeError,
@@ -248,7 +249,7 @@ class Registrar:
                 f"{asset.data_uri[:200]!r} is no file that this server can read; "
                 "write file://localhost/ and its path",
             )
-        path = os.path.normpath(path)
+        path = os.path.normpath("/" + path.lstrip("/"))
         real = os.path.realpath(path)
         if not any(Path(real).is_relative_to(root) for root in self._roots):
             raise AccessError(
@@ -274,6 +275,22 @@ class Registrar:
 def is_registered(node: Node) -> bool:
     """Tell whether a node stands for files that a client registered."""
     return bool(node.data_sources) and node.data_sources[0].declared is not None
+
+
+def refuse_broken(node: Node) -> None:
+    """Refuse to look into a container whose file, or the link to it, leads nowhere.
+
+    Raises
+    ------
+    CorruptError
+        ``asset-missing``.
+    """
+    if isinstance(node.structure, ContainerStructure) and node.data_sources:
+        problem = node.data_sources[0].properties.get(_PROBLEM)
+        if problem is not None:
+            raise CorruptError(
+                ErrorKind.ASSET_MISSING, f"{node.path!r} cannot be looked into: {problem}"
+            )
 
 
 def _needs_a_file(declared: Structure) -> bool:

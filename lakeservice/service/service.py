@@ -16,7 +16,7 @@ from lakeservice.service.nested_changes import NestedChanges
 from lakeservice.service.nodes import Nodes
 from lakeservice.service.publishing import Publisher
 from lakeservice.service.reading import Plan, Reader
-from lakeservice.service.registering import Indexer, Registrar, is_registered
+from lakeservice.service.registering import Indexer, Registrar, is_registered, refuse_broken
 from lakeservice.service.searching import Searcher, query_of
 from lakeservice.service.snapshots import Snapshots
 from lakeservice.service.sparse_changes import SparseChanges
@@ -183,7 +183,9 @@ class Service:
         self.refresh()
         node = self.nodes.describe(path, self._at(as_of))
         if as_of is None and is_registered(node) and self.registrar.fresh(self.nodes.entry(node)):
-            return self.nodes.describe(path)
+            node = self.nodes.describe(path)
+        if "/" in node.id:
+            refuse_broken(node)
         return node
 
     def children_count(self, node: Node) -> int | None:
@@ -207,11 +209,13 @@ class Service:
             ``node-not-found``: no such container.
         """
         container = self.describe(search.under, as_of=search.as_of)
+        refuse_broken(container)
         return self._searcher.search(container, search, self._catalog(search.as_of))
 
     def names(self, search: Search) -> list[str]:
         """Return the names (last segments) of a page of nodes, cheaper than the nodes."""
         container = self.describe(search.under, as_of=search.as_of)
+        refuse_broken(container)
         return self._searcher.names(container, search, self._catalog(search.as_of))
 
     def count(self, search: Search) -> int:

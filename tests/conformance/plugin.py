@@ -22,10 +22,9 @@ import pytest
 import redis
 from served import Roots, redirect
 from sockets import KeyLogin, NoRedis, open_sockets
-from tiled.adapters.mapping import MapAdapter
+from tiled.catalog.adapter import CatalogContainerAdapter
 from tiled.client import from_context
 from tiled.client.context import Context
-from tiled.ndslice import NDBlock
 from tiled.server.settings import get_settings
 from tiled.structures.core import Spec, StructureFamily
 from tiled.structures.data_source import DataSource
@@ -78,8 +77,12 @@ def push_array(adapter, client, about):
     if not structure.shape or 0 in structure.shape or len(blocks) == 1:
         node.write(np.asarray(adapter.read()))
         return
+    whole = np.asarray(adapter.read())
+    ends = [list(itertools.accumulate(sizes)) for sizes in structure.chunks]
     for block in blocks:
-        node.write_block(np.asarray(adapter.read_block(NDBlock(block))), block)
+        bounds = zip(ends, structure.chunks, block, strict=True)
+        part = tuple(slice(end[n] - sizes[n], end[n]) for end, sizes, n in bounds)
+        node.write_block(whole[part], block)
 
 
 def push_table(adapter, client, about):
@@ -138,7 +141,7 @@ def from_app(cls, app, *, cache=UNSET, headers=None, timeout=None, api_key=UNSET
     address = f"{tenant.url}/api/v1/"
     context = cls(address, api_key=key, headers=headers, timeout=timeout, **given)
     context.http_client.base_url = tenant.url  # tests ask for relative addresses
-    if isinstance(tree, MapAdapter):
+    if not isinstance(tree, CatalogContainerAdapter):
         push(tree, from_context(cls(address, api_key=KEY), remember_me=False))
     context.lake_tenant = tenant
     open_sockets(context, tenant.url)

@@ -18,7 +18,7 @@ from lakeservice.fronts.http.shapes import ChangedAnswer, CreatedAnswer, NodeAns
 from lakeservice.fronts.http.structures import read_structure
 from lakeservice.service.writing import Draft
 from schemas.commit import Delete, Update
-from schemas.entry import Spec
+from schemas.entry import DataSource, Spec
 from schemas.errors import ConflictError, ErrorKind, InvalidRequestError
 from schemas.path import clean_path, join_path, name_of
 from schemas.query import Page
@@ -39,7 +39,10 @@ class _Source(msgspec.Struct):
     structure: Any = None
     structure_family: str | None = None
     mimetype: str | None = None
+    parameters: dict[str, Any] | None = None
+    properties: dict[str, Any] | None = None
     assets: list[Any] = []
+    management: str = "writable"
 
 
 class _Create(msgspec.Struct):
@@ -82,9 +85,12 @@ def create(call: Call) -> Reply:
     if applied is None:
         if not parents:
             call.service.describe(call.path)
-        applied = call.service.create_empty(
-            draft, key=call.idempotency_key, principal=call.principal.name
-        )
+        source = _external(asked)
+        who = {"key": call.idempotency_key, "principal": call.principal.name}
+        if source is None:
+            applied = call.service.create_empty(draft, **who)
+        else:
+            applied = call.service.register(draft, source, **who)
     node = applied.node or call.service.describe(applied.path)
     content = {
         "id": node.name,
@@ -105,7 +111,7 @@ def _draft(under: str, asked: _Create, *, parents: bool) -> Draft:
     if any(source.assets for source in asked.data_sources):
         raise InvalidRequestError(
             ErrorKind.BAD_REQUEST,
-            "files are registered with 'lakeservice ingest --register', not by creating a node",
+            "files are registered with POST register/, not by creating a node",
         )
     if len(asked.data_sources) > 1:
         raise InvalidRequestError(
@@ -123,6 +129,19 @@ def _draft(under: str, asked: _Create, *, parents: bool) -> Draft:
     )
 
 
+def _external(asked: _Create) -> DataSource | None:
+    """Return the source of a node whose files are registered later; None for data kept here."""
+    if not asked.data_sources or asked.data_sources[0].management != "external":
+        return None
+    source = asked.data_sources[0]
+    return DataSource(
+        mimetype=source.mimetype or "application/octet-stream",
+        management="external",
+        parameters=source.parameters or {},
+        properties=source.properties or {},
+    )
+
+
 def replace(call: Call) -> Reply:
     """Replace metadata, specs or access tags; what is null or left out stays."""
     asked = _read(call, _Change)
@@ -133,6 +152,7 @@ def replace(call: Call) -> Reply:
         metadata=_object(asked.metadata),
         specs=_specs(asked.specs),
         access_tags=_tags(asked.access_tags),
+        drop_revision=call.flag("drop_revision", False),
     )
     call.commit(update)
     return document(call, {"id": node.name})
@@ -149,10 +169,11 @@ def patch(call: Call) -> Reply:
         )
     if call.repeated(call.path) is not None:
         return document(call, {"id": name_of(call.path)})
+    drop = call.flag("drop_revision", False)
     for attempt in range(ATTEMPTS):
         node = _changeable(call)
         try:
-            call.commit(_patched(node, asked))
+            call.commit(_patched(node, asked, drop_revision=drop))
         except ConflictError as error:
             if error.kind is not ErrorKind.REVISION_CONFLICT or attempt == ATTEMPTS - 1:
                 raise
@@ -161,7 +182,7 @@ def patch(call: Call) -> Reply:
     return document(call, {"id": node.name})
 
 
-def _patched(node: Node, asked: _Change) -> Update:
+def _patched(node: Node, asked: _Change, *, drop_revision: bool) -> Update:
     apply = merge_patched if asked.content_type == MERGE_PATCH else json_patched
     metadata = specs = tags = None
     if asked.metadata is not None:
@@ -177,6 +198,7 @@ def _patched(node: Node, asked: _Change) -> Update:
         metadata=metadata,
         specs=specs,
         access_tags=tags,
+        drop_revision=drop_revision,
     )
 
 
@@ -268,6 +290,8 @@ def _tags(tags: Any) -> tuple[str, ...] | None:
         raise InvalidRequestError(ErrorKind.BAD_METADATA, f"access_tags: {error}") from None
 
 
+DROP = Parameter("drop_revision", "flag", "Do not keep what is replaced as a revision.")
+
 OPERATIONS = (
     Operation(
         method="GET",
@@ -291,6 +315,7 @@ OPERATIONS = (
         path="/metadata/{path:path}",
         work=replace,
         scope="write:metadata",
+        params=(DROP,),
         body=_Change,
         answer=ChangedAnswer,
     ),
@@ -299,6 +324,7 @@ OPERATIONS = (
         path="/metadata/{path:path}",
         work=patch,
         scope="write:metadata",
+        params=(DROP,),
         body=_Change,
         answer=ChangedAnswer,
     ),
