@@ -46,6 +46,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     partition: int | None = None
     """Which partition of a table, or block (C order) of sparse or ragged data, these rows are;
     None for rows that follow those before them."""
+    within: tuple[int, ...] | None = None
+    """Number of chunks along each axis that a Zarr array has here; one beyond is absent, or
+    rewritten. None for all that its rows have."""
 
 
 class ZarrParts(
@@ -54,6 +57,8 @@ class ZarrParts(
     """Zarr v3 arrays in the lake, one after another along the first axis, one chunk an object."""
 
     parts: tuple[Part, ...]
+    rewritten: str | None = None
+    """Object that names the chunks which were written again, and lie beside the parts."""
 
 
 class Contiguous(

@@ -35,6 +35,10 @@ class Update(
     structure: Structure | None = None
     data_sources: tuple[DataSource, ...] | None = None
     access_tags: tuple[str, ...] | None = None
+    drop_revision: bool = False
+    """Do not keep the metadata, specs and access tags that are replaced."""
+    forget: tuple[int, ...] = ()
+    """Numbers of earlier revisions to forget."""
     ends_stream: bool = False
     """Tell those who listen that nothing more will come."""
 

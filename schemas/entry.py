@@ -53,6 +53,19 @@ class DataSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     None for files that nobody registered through a server."""
 
 
+class Revision(msgspec.Struct, frozen=True, array_like=True):
+    """Earlier metadata and specs of a node, by the line of the log that has them."""
+
+    number: int
+    """From 1 upwards; numbers of revisions that were deleted are missing."""
+    version: int
+    """Log version of the line; 0 for a node that was there before anybody wrote."""
+    revision: int
+    """The node's own revision on that line."""
+    time_ns: int
+    """When these metadata were written, in ns since 1970."""
+
+
 class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A place in the tree: its structure, its metadata, its data."""
 
@@ -72,6 +85,10 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Log version of the latest change; set by the commit."""
     created_ns: int = 0
     updated_ns: int = 0
+    written: tuple[int, int] = (0, 0)
+    """Log version, and revision, of the newest line that has the whole node: appends have not."""
+    history: tuple[Revision, ...] = ()
+    """Earlier metadata that were kept, the oldest first."""
 
     @property
     def name(self) -> str:

@@ -178,6 +178,9 @@ class ArrayStructure(
     dims: tuple[str, ...] | None = None
     """Names of the axes, slowest first; None where nobody named them."""
     resizable: bool = False
+    blocks: Chunks | None = None
+    """Grid in which its writer counts blocks, where chunks of one size are stored and the
+    writer has others; None where it is the grid of chunks."""
 
     @classmethod
     def from_numpy(
@@ -245,6 +248,8 @@ class ArrayStructure(
                     )
             elif sum(sizes) != length or any(n < 0 for n in sizes):
                 raise _bad(f"chunks on axis {axis} add up to {sum(sizes)}, not to {length}")
+        if self.blocks is not None:
+            msgspec.structs.replace(self, chunks=self.blocks, blocks=None).check()
         if self.size_bytes >= 1 << 63:
             raise _bad(f"an array of shape {self.shape} has more than 2**63 bytes")
 

@@ -11,7 +11,7 @@ from lakeservice.storage.layout import new_id
 from lakeservice.storage.mutations import check_own, check_sources, check_structure
 from lakeservice.storage.overlay import Overlay
 from schemas.commit import Append, Applied, Commit, Create, Delete, Mutation, Request, Update
-from schemas.entry import Node
+from schemas.entry import Node, Revision
 from schemas.errors import ConflictError, ErrorKind, InvalidRequestError, NotFoundError
 from schemas.path import ancestors_of, parent_of
 from schemas.structures import ArrayStructure
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from lakeservice.storage.overlay import Tree
 
 _POSITION_BITS = 24
+MAX_REVISIONS = 250
+"""Most earlier revisions of a node's metadata that are kept; the oldest go first."""
 
 
 class Draft:
@@ -122,6 +124,8 @@ class _Step:
             version=self._version,
             created_ns=self._time_ns,
             updated_ns=self._time_ns,
+            written=(self._version, 1),
+            history=(),
         )
         self.overlay.put(made)
         self._line("create", made, made)
@@ -156,6 +160,8 @@ class _Step:
             revision=before.revision + 1,
             version=self._version,
             updated_ns=self._time_ns,
+            written=(self._version, before.revision + 1),
+            history=_history(before, update),
         )
         if update.structure is not None:
             if before.family != after.family:
@@ -234,9 +240,7 @@ class _Step:
             )
         return node
 
-    def _line(
-        self, op: str, node: Node, after: Node | None, changed: tuple[str, ...] = ()
-    ) -> None:
+    def _line(self, op: str, node: Node, after: Node | None, changed: tuple[str, ...] = ()) -> None:
         self.applied.append(
             Applied(
                 op=op,
@@ -250,6 +254,24 @@ class _Step:
                 time_ns=self._time_ns,
             )
         )
+
+
+def _history(before: Node, update: Update) -> tuple[Revision, ...]:
+    """Return the earlier revisions of a node after an update: the newest `MAX_REVISIONS`."""
+    kept = before.history
+    if update.forget:
+        unknown = set(update.forget) - {revision.number for revision in kept}
+        if unknown:
+            raise NotFoundError(
+                ErrorKind.VERSION_NOT_FOUND,
+                f"node {before.path!r} has no revision {min(unknown)}; list its revisions",
+            )
+        kept = tuple(revision for revision in kept if revision.number not in update.forget)
+    replaced = (update.metadata, update.specs, update.access_tags)
+    if update.drop_revision or all(part is None for part in replaced):
+        return kept
+    number = kept[-1].number + 1 if kept else 1
+    return (*kept, Revision(number, *before.written, before.updated_ns))[-MAX_REVISIONS:]
 
 
 def is_file(node: Node) -> bool:
