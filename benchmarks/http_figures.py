@@ -125,6 +125,6 @@ def _readers(us: Found) -> list[Figure | None]:
             "64 readers: server's peak",
             "MB",
             us.get("readers", "server_bytes", 1 / MB),
-            target=Target("at most", 1000),
+            target=SERVER_MB,
         ),
     ]

@@ -1,7 +1,8 @@
 """Many readers at a time over HTTP, and one who asks for metadata and waits for the answer.
 
-``python -m benchmarks.readers PLAN SECONDS`` prints one JSON object. Readers send their
-next request as soon as they have an answer, as many as the machine can serve.
+``python -m benchmarks.readers PLAN SECONDS`` prints one JSON object. Readers look at an
+answer for a moment before they ask again: without that, 64 of them and the server would
+wait for two cores, and the figures would tell of the machine's scheduler.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ READERS = 64
 PROCESSES = 4
 IDLE_S = 3.0
 PROBE_EVERY_S = 0.05
+PAUSE_S = 0.25
 STACK = "/api/v1/array/full/converted/stack/entry/data/data"
 METADATA = "/api/v1/metadata/converted/stack/entry/data/data"
 
@@ -68,12 +70,15 @@ def read(plan: dict[str, Any], first: int, seconds: float, found: Any) -> None:
 
     def one(seed: int) -> None:
         connection = Connection(plan)
+        pause = random.Random(seed)
         until = time.monotonic() + seconds
         for path in paths(plan, seed):
             if time.monotonic() > until:
                 return
+            time.sleep(pause.uniform(0.5, 1.5) * PAUSE_S)
             try:
-                taken[0] += connection.ask(path)
+                size = connection.ask(path)
+                taken[0] += size
                 asked[0] += 1
             except (OSError, http.client.HTTPException, RuntimeError) as error:
                 errors.append(str(error)[:200])
