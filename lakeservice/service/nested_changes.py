@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,11 +14,11 @@ from lakeservice.service.writing import remove, removed_on_failure
 from lakeservice.storage.conforming import array_of, window_of
 from lakeservice.storage.forms import numbered_form, parse_form
 from lakeservice.storage.intake import BufferWriter, told_form, told_length
-from lakeservice.storage.nested import StoredBuffers, array_from, arrow_of, merged
+from lakeservice.storage.nested import NOTHING, StoredBuffers, array_from, arrow_of, merged
 from lakeservice.storage.table_writer import TableWriter
 from lakeservice.storage.windows import windows
 from schemas.chunks import Part, TableStorage
-from schemas.commit import Update
+from schemas.commit import Append, Update
 from schemas.errors import ConflictError, ErrorKind, InvalidRequestError
 from schemas.structures import AwkwardStructure, RaggedStructure
 
@@ -170,6 +171,26 @@ class NestedChanges:
         update = self._updated(node, (*storage.parts, added), form, source)
         return msgspec.structs.replace(update, structure=longer)
 
+    def append(self, node: Node, reader: pa.RecordBatchReader) -> Append:
+        """Write rows after the last of awkward data, in the form that the others have.
+
+        Raises
+        ------
+        InvalidRequestError
+            ``wrong-family``: it is not awkward; ``bad-body``: rows of another type.
+        """
+        _, storage = _own(node)
+        if node.family != "awkward":
+            raise InvalidRequestError(
+                ErrorKind.WRONG_FAMILY,
+                f"{node.path!r} is {node.family}; rows are added over HTTP, PATCH ragged/full",
+            )
+        if storage.format == "buffers":
+            part = self.batches(node, reader)
+        else:
+            part = self._table_part(node, reader.schema, reader, storage)
+        return Append(path=node.path, id=node.id, parts=(part,))
+
     def discard(self, part: Part) -> None:
         """Remove a part that found no place."""
         remove(self._objects, part.name)
@@ -205,28 +226,40 @@ class NestedChanges:
 
     def _as_table(self, node: Node, part: Part, storage: TableStorage) -> Part:
         """Write a part anew as Arrow lists, as the others of its node are."""
-        name = f"data/{node.id}/{uuid.uuid4().hex[:12]}.parquet"
         try:
-            with self._opened(part) as buffers, removed_on_failure(self._objects, name):
-                tables = (
-                    arrow_of(array_of(buffers.document, rows, window), plain=True)
-                    for rows, window in windows(buffers.form, part.length, buffers)
+            with self._opened(part) as buffers:
+                tables = chain(
+                    [arrow_of(array_of(buffers.document, 0, NOTHING), plain=True)],
+                    (
+                        arrow_of(array_of(buffers.document, rows, window), plain=True)
+                        for rows, window in windows(buffers.form, part.length, buffers)
+                    ),
                 )
-                first = next(tables, None)
-                if first is None:
-                    first = arrow_of(array_of(buffers.document, 0, {}), plain=True)
-                with TableWriter(self._objects, name, first.schema) as writer:
-                    writer.write(first)
-                    for table in tables:
-                        writer.write(table.cast(first.schema))
-                    written, _ = writer.finish()
+                first = next(tables)
+                return self._table_part(node, first.schema, tables, storage)
         finally:
             self._objects.delete([part.name])
-        if written.format != storage.format:
-            raise InvalidRequestError(
-                ErrorKind.BAD_REQUEST,
-                f"{node.path!r} is stored as {storage.format}; write it whole",
-            )
+
+    def _table_part(
+        self,
+        node: Node,
+        schema: pa.Schema,
+        tables: Iterable[pa.Table | pa.RecordBatch],
+        storage: TableStorage,
+    ) -> Part:
+        name = f"data/{node.id}/{uuid.uuid4().hex[:12]}.parquet"
+        with (
+            removed_on_failure(self._objects, name),
+            TableWriter(self._objects, name, schema) as writer,
+        ):
+            for table in tables:
+                writer.write(table if table.schema.equals(schema) else table.cast(schema))
+            written, _ = writer.finish()
+            if storage.parts and written.format != storage.format:
+                raise InvalidRequestError(
+                    ErrorKind.BAD_REQUEST,
+                    f"{node.path!r} is stored as {storage.format}; write it whole instead",
+                )
         return written.parts[0]
 
 

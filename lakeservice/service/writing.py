@@ -26,6 +26,7 @@ from schemas.structures import (
     ArrayStructure,
     AwkwardStructure,
     ContainerStructure,
+    RaggedStructure,
     Structure,
     TableStructure,
 )
@@ -115,7 +116,8 @@ class Writer:
             for batch in reader:
                 writer.write(batch)
             storage, rows = writer.finish()
-        structure = with_keys(draft.structure)
+            structure = with_keys(draft.structure)
+            _check_rows(structure, rows)
         if isinstance(structure, ContainerStructure | TableStructure):
             structure = TableStructure.from_arrow(reader.schema, rows=rows)
         source = DataSource(mimetype=PARQUET, storage=storage)
@@ -175,6 +177,18 @@ class Writer:
             data_sources=(source,) if source else (),
         )
         return Create(node=node, parents=draft.parents)
+
+
+def _check_rows(structure: Structure, rows: int) -> None:
+    wanted: int | None = rows
+    if isinstance(structure, AwkwardStructure):
+        wanted = structure.length
+    elif isinstance(structure, RaggedStructure):
+        wanted = structure.shape[0] if structure.shape else None
+    if wanted != rows:
+        raise InvalidRequestError(
+            ErrorKind.BAD_BODY, f"{rows} rows sent, but the structure says {wanted}"
+        )
 
 
 def with_keys(structure: Structure) -> Structure:

@@ -226,6 +226,8 @@ class _Parser:
             raise _bad("a form_key is a short text without slashes")
         try:
             return self._described(document, depth, kind, old, key)
+        except InvalidRequestError:
+            raise
         except (KeyError, TypeError, ValueError):
             raise _bad(f"the form of node {key!r} is not that of a {kind}Array") from None
 

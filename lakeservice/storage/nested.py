@@ -104,7 +104,7 @@ class BufferRows:
 
     def __init__(self, file: Any, name: str) -> None:
         self._buffers = StoredBuffers(file, name)
-        self.schema: pa.Schema = self._table(0, _Nothing()).schema
+        self.schema: pa.Schema = self._table(0, NOTHING).schema
         """Columns: the fields of records, or one without a name."""
         self.count = self._buffers.length
         """Number of rows."""
@@ -198,7 +198,7 @@ class StoredNested:
 
     def none(self) -> Any:
         """Return an `ak.Array` of this form without rows."""
-        return array_of(self.document, 0, _Nothing())
+        return array_of(self.document, 0, NOTHING)
 
     @contextmanager
     def members(
@@ -330,3 +330,7 @@ def _has_union(kind: pa.DataType) -> bool:
 class _Nothing(dict[str, Any]):
     def __missing__(self, name: str) -> NDArray[Any]:
         return np.zeros(1 if name.endswith("-offsets") else 0, np.uint8).repeat(8)
+
+
+NOTHING = _Nothing()
+"""Buffers of no rows, whatever the form."""

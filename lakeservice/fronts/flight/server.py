@@ -234,7 +234,9 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             if isinstance(node.structure, ArrayStructure):
                 rows = rows_of_batches(_batches(reader), node.structure)
                 return service.changes.append_rows(node, rows)
-            return service.changes.append_table(node, _reader(reader))
+            if node.family in ("awkward", "ragged"):
+                return service.nested.append(node, _reader(reader))
+            return service.changes.tables.append(node, _reader(reader))
         draft = Draft(
             path=request.path,
             structure=request.structure or ContainerStructure(),
