@@ -38,6 +38,13 @@ def test_an_operation_says_what_it_does(one: Any) -> None:
     assert all(re.match(r"[A-Z`].*\.$", parameter.description) for parameter in one.params)
 
 
+def test_options_of_single_forms_are_parameters(api: dict[str, Any]) -> None:
+    told = {one["name"]: one for one in api["paths"]["/array/full/{path}"]["get"]["parameters"]}
+    assert told["max_size"]["schema"]["type"] == "integer"
+    assert "(png)" in told["cmap"]["description"]
+    assert "cmap" not in str(api["paths"]["/table/full/{path}"]["get"]["parameters"])
+
+
 def test_every_reference_leads_somewhere(api: dict[str, Any]) -> None:
     def references(value: Any) -> list[str]:
         if isinstance(value, dict):

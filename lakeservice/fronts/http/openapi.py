@@ -12,13 +12,15 @@ import msgspec
 
 from lakeservice.export.registry import installed_exporters
 from lakeservice.fronts.http.documents import JSON, MSGPACK
+from lakeservice.fronts.http.operations import Parameter
 from lakeservice.fronts.http.shapes import Refusal
 from lakeservice.fronts.status import WIRE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lakeservice.fronts.http.operations import Kind, Operation, Parameter
+    from lakeservice.export.exporter import Exporter
+    from lakeservice.fronts.http.operations import Kind, Operation
 
 VERSION = "3.1.0"
 REFERENCES = "#/components/schemas/{name}"
@@ -31,6 +33,7 @@ _TYPES: dict[Kind, dict[str, Any]] = {
     "flag": {"type": "boolean"},
     "texts": {"type": "array", "items": {"type": "string"}},
 }
+_KINDS: dict[type, Kind] = {str: "text", int: "integer", float: "number", bool: "flag"}
 _BINARY = {"type": "string", "format": "binary"}
 _SLOT = re.compile(r"{(\w+)(?::path)?}")
 
@@ -93,7 +96,7 @@ def _operation(one: Operation, known: dict[str, Any]) -> dict[str, Any]:
         "summary": one.summary,
         "description": inspect.getdoc(one.work) or "",
         "tags": [one.path.strip("/").split("/")[0] or "about"],
-        "parameters": [*slots, *map(_query_parameter, one.params)],
+        "parameters": [*slots, *map(_query_parameter, [*one.params, *_options(one)])],
         "responses": {
             str(one.status): {"description": "Done.", "content": _answer(one, known)},
             **_refusals(one, known[repr(Refusal)]),
@@ -114,14 +117,36 @@ def _operation(one: Operation, known: dict[str, Any]) -> dict[str, Any]:
     return documented
 
 
-def _answer(one: Operation, known: dict[str, Any]) -> dict[str, Any]:
+def _exporters(one: Operation) -> list[Exporter]:
+    """Return what writes the answers of an operation, family after family."""
     families = (one.family,) if isinstance(one.family, str) else one.family or ()
-    if families:
+    return [
+        exporter
+        for family in families
+        for exporter in installed_exporters()
+        if exporter.family == family
+    ]
+
+
+def _options(one: Operation) -> list[Parameter]:
+    """Return the parameters that single forms understand, each once."""
+    known = {parameter.name for parameter in one.params}
+    found: dict[str, Parameter] = {}
+    for exporter in _exporters(one):
+        for option in exporter.options:
+            if option.name not in known:
+                told = f"{option.description} ({exporter.names[0]})" if exporter.names else ""
+                parameter = Parameter(option.name, _KINDS[option.kind], told or option.description)
+                found.setdefault(option.name, parameter)
+    return list(found.values())
+
+
+def _answer(one: Operation, known: dict[str, Any]) -> dict[str, Any]:
+    exporters = _exporters(one)
+    if exporters:
         media_types = dict.fromkeys(
             media_type
-            for family in families
-            for exporter in installed_exporters()
-            if exporter.family == family
+            for exporter in exporters
             for media_type in (exporter.media_type, exporter.sent_as)
         )
         return {media_type: {} for media_type in media_types}
