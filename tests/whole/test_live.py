@@ -117,13 +117,13 @@ def lake(tmp_path: Path) -> Iterator[Lake]:
 
 
 def frame(socket: ClientConnection) -> dict[str, Any]:
-    received = socket.recv(timeout=60)
-    decoded: dict[str, Any]
+    return decoded(socket.recv(timeout=60))
+
+
+def decoded(received: str | bytes) -> dict[str, Any]:
     if isinstance(received, str):
-        decoded = json.loads(received)
-    else:
-        decoded = msgspec.msgpack.decode(received)
-    return decoded
+        return dict(json.loads(received))
+    return dict(msgspec.msgpack.decode(received))
 
 
 def closing(socket: ClientConnection) -> tuple[int, str]:
@@ -188,8 +188,7 @@ def test_data_that_is_not_kept_arrives_whole_in_parts_that_fit(lake: Lake, envel
         while filled < stack.size:
             received = listener.recv(timeout=60)
             assert len(received) < 1_000_000
-            decode = json.loads if isinstance(received, str) else msgspec.msgpack.decode
-            part: Any = decode(received)
+            part = decoded(received)
             values = part["payload"]
             if isinstance(values, bytes):
                 values = np.frombuffer(values, "<u4").reshape(part["shape"])
@@ -235,7 +234,7 @@ def test_rows_that_do_not_fit_the_table_are_not_announced(lake: Lake) -> None:
     with lake.listen("t", envelope_format="json") as listener:
         frame(listener)
         wrong, right = file_of(pa.table({"y": ["a"]})), file_of(pa.table({"x": [1]}))
-        query = {"partition": 0, "persist": "false"}
+        query: dict[str, Any] = {"partition": 0, "persist": "false"}
         assert lake.ask("PATCH", "table/partition/t", wrong, ARROW, **query)[0] == 422
         assert lake.ask("PATCH", "table/partition/t", right, ARROW, **query)[0] == 200
         assert frame(listener)["payload"] == {"x": [1]}

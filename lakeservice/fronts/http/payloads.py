@@ -12,12 +12,18 @@ import pyarrow as pa
 
 from lakeservice.export.arrow import ARROW_FILE, ARROW_STREAM
 from lakeservice.fronts.http.arrow_bodies import CheckedMessages
+from lakeservice.fronts.http.zipped import ZIP
+from lakeservice.service.nested_source import declared_form
+from lakeservice.storage.archives import ArchiveReader
+from lakeservice.storage.intake import told_form, told_length
 from schemas.errors import LakeError
 from schemas.structures import ArrayStructure
 
 if TYPE_CHECKING:
     from schemas.entry import Node
 
+BUFFER_BYTES = 64 << 20
+"""Largest buffer of an archive that is told as JSON, decompressed."""
 _MAGIC_BYTES = 8
 """An Arrow file is so many bytes, then an Arrow stream, then a footer."""
 
@@ -41,9 +47,27 @@ def json_values(node: Node, media_type: str, payload: bytes, shape: tuple[int | 
             stream.seek(_MAGIC_BYTES if media_type == ARROW_FILE else 0)
             table = pa.ipc.open_stream(CheckedMessages(stream)).read_all()
             return {name: table.column(name).to_pylist() for name in table.column_names}
-    except (pa.ArrowException, LakeError, ValueError, OSError):
+        if media_type == ZIP and node.family in ("awkward", "ragged"):
+            return _nested(node, payload, shape)
+    except (pa.ArrowException, LakeError, ValueError, KeyError, TypeError, OSError):
         return None
     return None
+
+
+def _nested(node: Node, payload: bytes, shape: tuple[int | None, ...]) -> Any:
+    """Return the lists that an archive of buffers stands for; None for buffers that cannot be."""
+    import awkward  # heavy
+
+    archive = ArchiveReader(io.BytesIO(payload))
+    form = told_form(archive) or declared_form(node)
+    length = told_length(archive)
+    if length is None:
+        length = shape[0] if shape else 0
+    buffers = {
+        name: np.frombuffer(archive.whole(name, BUFFER_BYTES), "u1") for name in archive.entries
+    }
+    array = awkward.from_buffers(form, length, buffers)
+    return awkward.to_list(array) if awkward.is_valid(array) else None
 
 
 def _plain(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
