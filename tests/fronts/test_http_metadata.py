@@ -151,7 +151,7 @@ def test_names_that_need_quoting_lead_back(http: TestClient) -> None:
         (
             b'{"structure_family":"container","data_sources":[{"assets":[{}]}]}',
             "bad-request",
-            "ingest --register",
+            "POST register/",
         ),
     ],
 )
@@ -163,18 +163,6 @@ def test_a_creation_that_cannot_be_is_refused(
     assert answer.json()["kind"] == kind
     assert told in answer.json()["detail"]
     assert http.get("/api/v1/search/?fields=count").json()["meta"]["count"] == 0
-
-
-def test_chunks_of_several_sizes_are_refused_before_blocks_are_sent(http: TestClient) -> None:
-    structure = {
-        "data_type": {"kind": "i", "itemsize": 8, "endianness": "little"},
-        "shape": [10],
-        "chunks": [[3, 2, 5]],
-    }
-    body = {"structure_family": "array", "data_sources": [{"structure": structure}]}
-    answer = http.post("/api/v1/metadata/", json=body)
-    assert (answer.status_code, answer.json()["kind"]) == (422, "bad-structure")
-    assert "rechunk" in answer.json()["detail"]
 
 
 def test_a_taken_path_is_a_conflict(http: TestClient) -> None:
