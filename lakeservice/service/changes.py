@@ -8,30 +8,35 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lakeservice.codecs.grid import Grid
+from lakeservice.service.table_changes import Change, Rows, TableChanges
+from lakeservice.service.turns import Turns
 from lakeservice.service.writing import ZARR, removed_on_failure
 from lakeservice.storage.array_writer import ArrayWriter
 from lakeservice.storage.block_writer import BlockWriter
 from lakeservice.storage.mutations import stored_parts
-from lakeservice.storage.table_writer import TableWriter
-from schemas.chunks import ArrayStorage, Part, TableStorage, ZarrParts
+from lakeservice.storage.region_writer import RegionWriter
+from schemas.chunks import ArrayStorage, ZarrParts
 from schemas.commit import Append, Update
 from schemas.entry import DataSource, Node
 from schemas.errors import (
+    ConflictError,
     ErrorKind,
     InvalidRequestError,
+    LakeError,
+    UnavailableError,
 )
-from schemas.structures import (
-    ArrayStructure,
-    TableStructure,
-)
+from schemas.selection import Axis, Selection
+from schemas.structures import ArrayStructure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import numpy as np
-    import pyarrow as pa
 
     from lakeservice.storage.objects import Objects
+
+ATTEMPTS = 20
+"""How often a change is made again because another server was first."""
 
 
 class Changes:
@@ -42,18 +47,168 @@ class Changes:
     """
 
     def __init__(self, objects: Objects) -> None:
+        self.tables = TableChanges(objects)
+        """Those of tables."""
         self._objects = objects
+        self._turns = Turns()
 
-    def block(self, node: Node, position: tuple[int, ...], block: np.ndarray[Any, Any]) -> Update:
-        """Write one chunk of an array that exists; returns the mutation that announces it."""
-        structure, storage = _own_array(node)
-        origin, shape = Grid.of(structure).bounds(_position(node, structure, position))
-        if block.shape != shape:
-            raise InvalidRequestError(
-                ErrorKind.BAD_BODY, f"block {position} of {node.path!r} has shape {shape}"
+    def apply(
+        self,
+        describe: Callable[[str], Node],
+        path: str,
+        make: Callable[[Node], Change],
+        commit: Callable[[Update | Append], None],
+    ) -> None:
+        """Change a node from the state that it has, whoever else changes it meanwhile.
+
+        Parameters
+        ----------
+        describe
+            Finds the node as it is now.
+        make
+            Writes the change that turns this state into the wanted one.
+        commit
+            Makes it visible. When another server was first, a change is made again from
+            the state that is then.
+
+        Raises
+        ------
+        ConflictError
+            ``revision-conflict``: others were first, again and again; or another node has
+            taken the path.
+        """
+        first = describe(path)
+        for left in reversed(range(ATTEMPTS)):
+            with self._turns.alone(first.id):
+                node = describe(path)
+                if node.id != first.id:
+                    raise ConflictError(
+                        ErrorKind.REVISION_CONFLICT, f"another node is at {path!r} now"
+                    )
+                change = make(node)
+                try:
+                    commit(change.mutation)
+                except UnavailableError:  # it may be in the log all the same
+                    raise
+                except LakeError as error:
+                    change.discard()
+                    if error.kind is not ErrorKind.REVISION_CONFLICT or not left:
+                        raise
+                else:
+                    return
+
+    def append(
+        self,
+        describe: Callable[[str], Node],
+        path: str,
+        number: int,
+        rows: Rows,
+        commit: Callable[[Update | Append], None],
+    ) -> None:
+        """Add written rows to a partition of a table, and commit; as `apply`."""
+        change = self.tables.appended(describe(path), number, rows)
+        try:
+            commit(change.mutation)
+        except UnavailableError:
+            raise
+        except LakeError as error:
+            change.discard()
+            if error.kind is not ErrorKind.REVISION_CONFLICT:
+                raise
+            self.apply(
+                describe,
+                path,
+                lambda node: self.tables.appended(node, number, rows, compact=False),
+                commit,
             )
-        BlockWriter(self._objects, structure, storage).write(origin, block)
-        return Update(path=node.path, id=node.id)
+
+    def block(
+        self,
+        describe: Callable[[str], Node],
+        path: str,
+        origin: tuple[int, ...],
+        block: np.ndarray[Any, Any],
+        commit: Callable[[Update | Append], None],
+    ) -> None:
+        """Write a block of an array that exists, and commit; as `apply`.
+
+        Whole chunks are written where they lie, and writers who send blocks side by side
+        do not wait for each other. Anything else is a change of a region.
+        """
+        while True:
+            node = describe(path)
+            structure, storage = _own_array(node)
+            axes = (Axis(start, count) for start, count in zip(origin, block.shape, strict=True))
+            pieces = Grid.of(structure).pieces(Selection(tuple(axes)))
+            if not all(piece.is_whole() for piece in pieces):
+                break
+            with self._turns.shared(node.id):
+                now = describe(path)
+                if now.id != node.id or now.data_sources != node.data_sources:
+                    continue
+                BlockWriter(self._objects, structure, storage).write(origin, block)
+                commit(Update(path=path, id=node.id))
+                # Another server may have written these chunks elsewhere before the commit.
+                if describe(path).data_sources == node.data_sources:
+                    return
+        self.apply(describe, path, lambda node: self.region(node, origin, block), commit)
+
+    def region(
+        self,
+        node: Node,
+        origin: tuple[int, ...],
+        block: np.ndarray[Any, Any],
+        *,
+        extend: bool = False,
+    ) -> Change:
+        """Write a region of an array; what it covers becomes visible at once.
+
+        Parameters
+        ----------
+        origin
+            First element; axes left out begin at 0.
+        extend
+            Make the array longer where the region leaves it.
+
+        Raises
+        ------
+        InvalidRequestError
+            ``bad-parameter``: a region of another number of axes.
+        ConflictError
+            ``does-not-fit``: it leaves the array, and ``extend`` is not said.
+        """
+        structure, storage = _own_array(node)
+        axes = len(structure.shape)
+        origin = (*origin, *(0,) * (axes - len(origin)))
+        if block.ndim != axes or len(origin) != axes:
+            raise InvalidRequestError(
+                ErrorKind.BAD_PARAMETER,
+                f"a region of {block.ndim} axes at {origin} for {node.path!r}, which has {axes}",
+            )
+        ends = tuple(start + count for start, count in zip(origin, block.shape, strict=True))
+        if not extend and any(
+            end > length for end, length in zip(ends, structure.shape, strict=True)
+        ):
+            raise ConflictError(
+                ErrorKind.DOES_NOT_FIT,
+                f"The region from {origin} to {ends} does not fit within current array shape "
+                f"{structure.shape}. Use ?extend=true to extend the array dimensions to fit.",
+            )
+        writer = RegionWriter(self._objects, structure, storage)
+        try:
+            structure, storage = writer.write(origin, block)
+        except BaseException:
+            writer.discard()
+            raise
+        source = msgspec.structs.replace(node.data_sources[0], storage=storage)
+        update = Update(
+            path=node.path,
+            id=node.id,
+            expected_revision=node.revision,
+            structure=structure,
+            data_sources=(source,),
+        )
+        return Change(update, writer.discard)
 
     def replace_array(self, node: Node, rows: Iterable[np.ndarray[Any, Any]]) -> Update:
         """Write all of an array anew, beside the old one; returns the mutation that swaps them."""
@@ -71,32 +226,6 @@ class Changes:
             path=node.path, id=node.id, structure=writer.structure, data_sources=(source,)
         )
 
-    def replace_table(
-        self, node: Node, reader: pa.RecordBatchReader, partition: int | None = None
-    ) -> Update:
-        """Write a table (or one partition) anew; returns the mutation that swaps it in."""
-        source, storage = _own_table(node)
-        part = self._table_part(node, reader)
-        parts: tuple[Part, ...] = (part,)
-        if partition is not None:
-            if partition < 0 or partition > len(storage.parts):
-                raise InvalidRequestError(
-                    ErrorKind.BAD_REQUEST,
-                    f"partition {partition} of {node.path!r}, which has {len(storage.parts)}",
-                )
-            parts = (*storage.parts[:partition], part, *storage.parts[partition + 1 :])
-        structure = node.structure
-        if isinstance(structure, TableStructure):
-            structure = msgspec.structs.replace(
-                TableStructure.from_arrow(reader.schema, rows=sum(p.length for p in parts)),
-                npartitions=max(len(parts), structure.npartitions if partition is not None else 1),
-                resizable=structure.resizable,
-            )
-        replaced = msgspec.structs.replace(
-            source, storage=msgspec.structs.replace(storage, parts=parts)
-        )
-        return Update(path=node.path, id=node.id, structure=structure, data_sources=(replaced,))
-
     def append_rows(self, node: Node, rows: Iterable[np.ndarray[Any, Any]]) -> Append:
         """Write rows after the last of an array's first axis; returns the mutation."""
         structure, present = _own_array(node)
@@ -110,6 +239,7 @@ class Changes:
             structure,
             shape=(layout.chunk_shape[0], *structure.shape[1:]),
             chunks=layout.chunk_shape,
+            blocks=None,
         )
         with (
             removed_on_failure(self._objects, prefix),
@@ -118,40 +248,14 @@ class Changes:
             for block in rows:
                 writer.write(block)
             storage = writer.finish()
-        return Append(
-            path=node.path,
-            id=node.id,
-            parts=stored_parts(DataSource(mimetype=ZARR, storage=storage)),
+        lengths = (writer.structure.shape[0], *structure.shape[1:])
+        within = tuple(
+            -(-length // size) for length, size in zip(lengths, layout.chunk_shape, strict=True)
         )
-
-    def append_table(self, node: Node, reader: pa.RecordBatchReader) -> Append:
-        """Write rows after the last of a table; returns the mutation."""
-        _own_table(node)
-        if isinstance(node.structure, TableStructure):
-            _same_schema(node, reader.schema)
-        part = self._table_part(node, reader)
-        return Append(path=node.path, id=node.id, parts=(part,))
-
-    def _table_part(self, node: Node, reader: pa.RecordBatchReader) -> Part:
-        name = f"data/{node.id}/{uuid.uuid4().hex[:12]}.parquet"
-        with (
-            removed_on_failure(self._objects, name),
-            TableWriter(self._objects, name, reader.schema) as writer,
-        ):
-            for batch in reader:
-                writer.write(batch)
-            storage, _ = writer.finish()
-            return storage.parts[0]
-
-
-def _position(node: Node, structure: ArrayStructure, position: tuple[int, ...]) -> tuple[int, ...]:
-    grid = Grid.of(structure)
-    if not grid.contains(position):
-        raise InvalidRequestError(
-            ErrorKind.BAD_SLICE,
-            f"no block {position} in {node.path!r}, whose grid has {grid.counts} blocks",
-        )
-    return position
+        parts = stored_parts(DataSource(mimetype=ZARR, storage=storage))
+        # Whoever makes the other axes longer meanwhile does not find them in these rows.
+        parts = tuple(msgspec.structs.replace(part, within=within) for part in parts)
+        return Append(path=node.path, id=node.id, parts=parts)
 
 
 def _own_array(node: Node) -> tuple[ArrayStructure, ArrayStorage]:
@@ -168,34 +272,3 @@ def _own_array(node: Node) -> tuple[ArrayStructure, ArrayStorage]:
             f"{node.path!r} is not an array that was written here; it cannot be changed",
         )
     return node.structure, source.storage
-
-
-def _own_table(node: Node) -> tuple[DataSource, TableStorage]:
-    source = node.data_sources[0] if node.data_sources else None
-    if (
-        source is None
-        or not isinstance(source.storage, TableStorage)
-        or source.storage.assets
-        or "/" in node.id
-    ):
-        raise InvalidRequestError(
-            ErrorKind.WRONG_FAMILY,
-            f"{node.path!r} is not a table that was written here; it cannot be changed",
-        )
-    return source, source.storage
-
-
-def _same_schema(node: Node, schema: pa.Schema) -> None:
-    structure = node.structure
-    if isinstance(structure, TableStructure):
-        present = structure.to_arrow()
-        if not present.equals(schema, check_metadata=False):
-            raise InvalidRequestError(
-                ErrorKind.BAD_BODY,
-                f"rows to append have columns {_columns(schema)}, "
-                f"but {node.path!r} has {_columns(present)}; cast them to the same",
-            )
-
-
-def _columns(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name}: {field.type}" for field in schema)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lakeservice.storage.objects import Objects
-    from schemas.structures import ArrayStructure
+    from schemas.structures import ArrayStructure, Chunks
 
 _IN_FLIGHT_BYTES = 64 << 20
 
@@ -74,7 +74,9 @@ class ArrayWriter:
         dtype = structure.dtype
         chain = default_codecs(dtype) if codecs is None else tuple(codecs)
         chunks = stored_chunks(structure)
-        self.structure = msgspec.structs.replace(structure, chunks=chunks)
+        self.structure = msgspec.structs.replace(
+            structure, chunks=chunks, blocks=_told(structure, chunks)
+        )
         """The structure as stored, which the node has to carry."""
         self.layout = ChunkLayout(data_type=structure.data_type, chunk_shape=chunks, codecs=chain)
         self._dtype = dtype
@@ -254,6 +256,15 @@ class ArrayWriter:
         with self._lock:
             self._bytes += len(encoded)
             self._checksums[linear] = found
+
+
+def _told(structure: ArrayStructure, stored: tuple[int, ...]) -> Chunks | None:
+    """Return the grid in which the writer counts blocks, where it is not the stored one."""
+    if structure.blocks is not None or all(isinstance(n, int) for n in structure.chunks):
+        return structure.blocks
+    regular = msgspec.structs.replace(structure, chunks=stored)
+    same = structure.explicit_chunks() == regular.explicit_chunks()
+    return None if same else structure.chunks
 
 
 class _Storing:

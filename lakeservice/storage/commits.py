@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -171,11 +172,32 @@ def _with_parts(source: DataSource, parts: tuple[Part, ...]) -> DataSource:
     storage = source.storage
     replace = msgspec.structs.replace
     if isinstance(storage, TableStorage):
-        return replace(source, storage=replace(storage, parts=storage.parts + parts))
+        return replace(source, storage=replace(storage, parts=_in_order(storage.parts, parts)))
     if isinstance(storage, ArrayStorage) and isinstance(storage.location, ZarrParts):
-        location = ZarrParts(parts=storage.location.parts + parts)
+        location = replace(storage.location, parts=storage.location.parts + parts)
         return replace(source, storage=replace(storage, location=location))
     return source
+
+
+def _in_order(present: tuple[Part, ...], added: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return parts in the order of their rows: by partition, in each as they came."""
+    if all(part.partition is None for part in added):
+        return present + added
+    last, numbered = 0, []
+    for part in present + added:
+        last = last if part.partition is None else part.partition
+        numbered.append((last, part))
+    numbered.sort(key=itemgetter(0))
+    return tuple(part for _, part in numbered)
+
+
+def _partitions(structure: TableStructure, source: DataSource, added: tuple[Part, ...]) -> int:
+    """Return how many partitions a table has with these parts."""
+    present = source.storage.parts if isinstance(source.storage, TableStorage) else ()
+    numbers = [part.partition for part in present + added if part.partition is not None]
+    if numbers:
+        return max(structure.npartitions, *(number + 1 for number in numbers))
+    return structure.npartitions + len(added)
 
 
 def _longer(structure: Structure, source: DataSource, parts: tuple[Part, ...]) -> Structure:
@@ -183,7 +205,7 @@ def _longer(structure: Structure, source: DataSource, parts: tuple[Part, ...]) -
     replace = msgspec.structs.replace
     if isinstance(structure, TableStructure):
         rows = None if structure.rows is None else structure.rows + added
-        return replace(structure, rows=rows, npartitions=structure.npartitions + len(parts))
+        return replace(structure, rows=rows, npartitions=_partitions(structure, source, parts))
     if isinstance(structure, AwkwardStructure):
         return replace(structure, length=structure.length + added)
     if isinstance(structure, ArrayStructure) and isinstance(source.storage, ArrayStorage):
@@ -192,6 +214,7 @@ def _longer(structure: Structure, source: DataSource, parts: tuple[Part, ...]) -
         return replace(
             structure,
             shape=(structure.shape[0] + added, *structure.shape[1:]),
+            blocks=None,
             chunks=(_grown(structure, stored, lengths), *structure.chunks[1:]),
         )
     return structure

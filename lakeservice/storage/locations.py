@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from itertools import accumulate
+from operator import lt
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from lakeservice.storage.chunk_index import ChunkIndex
+from lakeservice.storage.rewritten import Rewritten
 from schemas.chunks import Contiguous, Indexed, ZarrParts
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def places_of(storage: ArrayStorage, grid: Grid, objects: Objects) -> Places | N
     """Return what finds the chunks of an array; None where its one chunk is inline."""
     location = storage.location
     if isinstance(location, ZarrParts):
-        return _InParts(location, storage.layout.chunk_shape)
+        return _InParts(location, storage.layout.chunk_shape, objects)
     if isinstance(location, Contiguous):
         return _InOnePiece(location, storage.layout, grid)
     if isinstance(location, Indexed):
@@ -56,13 +58,22 @@ def places_of(storage: ArrayStorage, grid: Grid, objects: Objects) -> Places | N
 
 
 class _InParts:
-    def __init__(self, location: ZarrParts, chunk_shape: tuple[int, ...]) -> None:
+    def __init__(self, location: ZarrParts, chunk_shape: tuple[int, ...], objects: Objects) -> None:
         self._parts = location.parts
+        self._rewritten = location.rewritten
+        self._objects = objects
         self._starts = list(accumulate((part.length for part in self._parts), initial=0))
         self._rows = chunk_shape[0] if chunk_shape else 1
 
     def ranges(self, pieces: Sequence[Piece]) -> list[ByteRange | None]:
-        return [self._range(piece) for piece in pieces]
+        if self._rewritten is None:
+            return [self._range(piece) for piece in pieces]
+        written = Rewritten.of(self._objects, self._rewritten)
+        names = [written.name_of(piece.position) for piece in pieces]
+        return [
+            self._range(piece) if name is None else ByteRange(name, -1, 0, None, required=True)
+            for piece, name in zip(pieces, names, strict=True)
+        ]
 
     def _range(self, piece: Piece) -> ByteRange | None:
         row = piece.origin[0] if piece.origin else 0
@@ -73,7 +84,10 @@ class _InParts:
         key = f"{part.name}/c"
         if piece.position:
             first = (row - self._starts[number]) // self._rows
-            key = "/".join((key, str(first), *map(str, piece.position[1:])))
+            place = (first, *piece.position[1:])
+            if part.within is not None and not all(map(lt, place, part.within)):
+                return None
+            key = "/".join((key, *map(str, place)))
         return ByteRange(key, -1, 0, None, required=part.complete)
 
 

@@ -136,6 +136,8 @@ def _wanted(node: Node, source: DataSource) -> Iterator[tuple[str, Expected]]:
 def _chunk_count(node: Node, storage: ArrayStorage, part: Part) -> int | None:
     if not isinstance(node.structure, ArrayStructure):
         return None
+    if part.within is not None:
+        return math.prod(part.within)
     shape = (part.length, *node.structure.shape[1:]) if node.structure.shape else ()
     return math.prod(
         -(-length // chunk) for length, chunk in zip(shape, storage.layout.chunk_shape, strict=True)

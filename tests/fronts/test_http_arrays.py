@@ -120,11 +120,11 @@ def test_slices_mean_what_they_mean_in_numpy(http: TestClient, text: str, index:
         ({"slice": ":,:,:,:"}, "bad-slice", "4 slices for an array of 3 axes"),
         ({"slice": "a"}, "bad-slice", "cannot read"),
         ({"slice": "::0"}, "bad-slice", "zero"),
-        ({"expected_shape": "4,5"}, "bad-slice", "has the shape '4,5,6'"),
-        ({"expected_shape": "scalar"}, "bad-slice", "has the shape"),
+        ({"expected_shape": "4,5"}, "bad-request", "has the shape '4,5,6'"),
+        ({"expected_shape": "scalar"}, "bad-request", "has the shape"),
         ({"format": "docx"}, "unknown-format", "known here are application/octet-stream"),
         ({"format": "csv"}, "unknown-format", "lines and columns"),
-        ({"as_of": "x"}, "bad-request", "whole number"),
+        ({"as_of": "x"}, "bad-parameter", "whole number"),
         ({"as_of": "999999"}, "version-not-found", ""),
     ],
 )
@@ -168,7 +168,7 @@ def test_a_slice_of_a_block_counts_from_the_block(http: TestClient) -> None:
 def test_a_block_that_is_not_there_is_refused(http: TestClient, block: str) -> None:
     stored(http, STACK, chunks=(2, 2, 4))
     answer = http.get("/api/v1/array/block/a", params={"block": block})
-    assert answer.status_code == 400
+    assert answer.status_code == 422
     assert answer.json()["kind"] == "bad-slice"
 
 
@@ -216,7 +216,6 @@ def test_a_block_of_another_size_is_refused(http: TestClient) -> None:
     [
         ({"content-type": "text/csv"}, {}, "not as 'text/csv'"),
         ({"content-encoding": "gzip"}, {}, "uncompressed"),
-        ({}, {"persist": "false"}, "persist"),
     ],
 )
 def test_an_upload_in_another_form_is_refused(

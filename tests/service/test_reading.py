@@ -132,7 +132,13 @@ def test_a_block_that_is_written_is_seen_by_the_next_read(service: Service) -> N
     node = service.describe("blocks")
     assert not service.read_array_whole(node, service.selection(node, None)).any()
     block = np.arange(8, dtype="i2").reshape(2, 4)
-    service.commit([service.changes.block(node, (1, 0), block)], trusted=True)
+    service.changes.block(
+        service.describe,
+        "blocks",
+        (2, 0),
+        block,
+        lambda mutation: service.commit([mutation], trusted=True),
+    )
     node = service.describe("blocks")
     expected = np.concatenate([np.zeros((2, 4), "i2"), block])
     np.testing.assert_array_equal(

@@ -77,17 +77,22 @@ def structure_document(
 
 
 def _array_document(structure: ArrayStructure | SparseStructure) -> dict[str, Any]:
+    grid = told_blocks(structure) if isinstance(structure, ArrayStructure) else structure.chunks
     # Tiled's Python client refuses an array that says it is resizable.
     return {
         "data_type": data_type_document(structure.data_type),
         "chunks": [
-            _written_out(length, sizes)
-            for length, sizes in zip(structure.shape, structure.chunks, strict=True)
+            _written_out(length, sizes) for length, sizes in zip(structure.shape, grid, strict=True)
         ],
         "shape": list(structure.shape),
         "dims": None if structure.dims is None else list(structure.dims),
         "resizable": False,
     }
+
+
+def told_blocks(structure: ArrayStructure) -> Chunks:
+    """Return the grid in which clients count blocks: that of the writer, or of the chunks."""
+    return structure.chunks if structure.blocks is None else structure.blocks
 
 
 def _written_out(length: int, sizes: int | tuple[int, ...]) -> list[int]:

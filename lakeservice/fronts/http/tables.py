@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,17 +12,21 @@ from lakeservice.fronts.http.announcing import announce_only, delivery_of, keeps
 from lakeservice.fronts.http.documents import document
 from lakeservice.fronts.http.exports import described, exported, exporter_for
 from lakeservice.fronts.http.operations import AS_OF, FILE_NAME, FORMAT, Operation, Parameter
-from lakeservice.fronts.http.partitions import parts_of, stored_parts
+from lakeservice.fronts.http.partitions import parts_of, stored_parts, told_partitions
 from lakeservice.fronts.http.table_bodies import FORMS, UNNAMED_INDEX, uploaded_table
 from lakeservice.service.sources import TableRows
-from schemas.errors import ErrorKind, InvalidRequestError
+from schemas.errors import ErrorKind, InvalidRequestError, UnavailableError
 from schemas.structures import TableStructure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import pyarrow as pa
 
     from lakeservice.fronts.http.call import Call, Reply
     from lakeservice.service.live import Delivery
+    from lakeservice.service.table_changes import Rows
+    from schemas.commit import Append, Update
     from schemas.entry import Node
 
 
@@ -66,7 +71,7 @@ def _reply(call: Call, columns: tuple[str, ...] | None, *, whole: bool) -> Reply
 
 def _parts(call: Call, node: Node, number: int) -> range:
     told = call.integer("of")
-    known = told if told is not None else max(1, stored_parts(node))
+    known = max(told or 1, told_partitions(node), stored_parts(node) if told is None else 1)
     if number >= known:
         raise InvalidRequestError(
             ErrorKind.BAD_REQUEST,
@@ -98,27 +103,51 @@ def _replaced(call: Call, number: int | None) -> Reply:
         delivery = delivery_of(call, partition=number, media_type=ARROW_FILE)
         if not keeps(call):
             return _announced(call, node, delivery)
-        with uploaded_table(call, _declared(node)) as reader:
-            update = call.service.changes.replace_table(node, reader, number)
-        if number is not None:
-            # The other partitions are named again by this change: nobody else's may be lost.
-            update = msgspec.structs.replace(update, expected_revision=node.revision)
-        call.commit(update, trusted=True, note=delivery)
+        changes = call.service.changes
+        with _rows(call, node) as rows:
+            changes.apply(
+                call.service.describe,
+                call.path,
+                lambda now: changes.tables.replaced(now, rows, number),
+                _commit(call, delivery),
+            )
     return document(call, None)
 
 
 def append(call: Call) -> Reply:
-    """Write rows after the last of a table that exists."""
+    """Write rows after the last of a partition of a table that exists."""
     number = _partition(call)
     if call.repeated(call.path) is None:
         node = call.service.describe(call.path)
         delivery = delivery_of(call, partition=number, append=True, media_type=ARROW_FILE)
         if not keeps(call):
             return _announced(call, node, delivery)
-        with uploaded_table(call, _declared(node)) as reader:
-            appended = call.service.changes.append_table(node, reader)
-        call.commit(appended, trusted=True, note=delivery)
+        with _rows(call, node) as rows:
+            call.service.changes.append(
+                call.service.describe, call.path, number, rows, _commit(call, delivery)
+            )
     return document(call, None)
+
+
+@contextmanager
+def _rows(call: Call, node: Node) -> Iterator[Rows]:
+    """Write the rows that a client sends; they are removed where they are refused."""
+    with uploaded_table(call, _declared(node)) as reader:
+        rows = call.service.changes.tables.rows(node, reader)
+    try:
+        yield rows
+    except UnavailableError:  # they may be in the log all the same
+        raise
+    except BaseException:
+        call.service.changes.tables.discard(rows)
+        raise
+
+
+def _commit(call: Call, delivery: Delivery) -> Callable[[Update | Append], None]:
+    def commit(mutation: Update | Append) -> None:
+        call.commit(mutation, trusted=True, note=delivery)
+
+    return commit
 
 
 def _announced(call: Call, node: Node, delivery: Delivery) -> Reply:
@@ -148,9 +177,14 @@ def _partition(call: Call) -> int:
 
 
 def _columns_in_query(call: Call) -> tuple[str, ...] | None:
-    # The names that Tiled's clients used before, and the one that they use now.
-    given = call.params.getlist("column") or call.params.getlist("field")
-    return tuple(given) or None
+    # The name that Tiled's clients use now, and the one that they used before.
+    columns, fields = call.params.getlist("column"), call.params.getlist("field")
+    if columns and fields:
+        raise InvalidRequestError(
+            ErrorKind.BAD_REQUEST,
+            "both 'column' and 'field' name columns; say 'column', 'field' is its old name",
+        )
+    return tuple(columns or fields) or None
 
 
 def _columns_in_body(call: Call) -> tuple[str, ...] | None:
