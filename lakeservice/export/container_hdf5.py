@@ -79,6 +79,8 @@ def _fill(layout: Layout, group: Any, table: TableSource) -> None:
         set_attributes(group, _plot(columns))
     else:
         set_attributes(group, {"family": table.family})
+        if hasattr(table, "shape"):
+            set_attributes(group, {"shape": list(table.shape)})
 
 
 def _plot(columns: Sequence[Column]) -> Mapping[str, Any]:

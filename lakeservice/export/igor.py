@@ -61,11 +61,8 @@ class Wave:
 
     @property
     def name(self) -> str:
-        """What Igor calls it: none of its own names, none too long."""
-        name = _NOT_IN_NAMES.sub("_", self.source.name) or "wave0"
-        if name.lower() in _TAKEN:
-            name += "_"
-        return name.encode()[:NAME_BYTES].decode("utf-8", "ignore")
+        """What Igor calls it; see `wave_name`."""
+        return wave_name(self.source.name)
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -116,6 +113,14 @@ class Wave:
             if block.dtype.kind == "m":
                 return block / np.timedelta64(1, "s")
             return block.astype(self.dtype, copy=False)
+
+
+def wave_name(name: str, ending: str = "") -> str:
+    """Return what Igor calls a wave: none of its own names, none too long."""
+    wave = _NOT_IN_NAMES.sub("_", name) or "wave0"
+    if wave.lower() in _TAKEN:
+        wave += "_"
+    return wave.encode()[: NAME_BYTES - len(ending)].decode("utf-8", "ignore") + ending
 
 
 def wave_of(source: ArraySource) -> Wave:

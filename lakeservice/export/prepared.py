@@ -25,6 +25,8 @@ KEPT = 32
 """Prepared answers that are kept for requests to come."""
 KEPT_BYTES = 4 << 30
 """Room on the disk that these take together."""
+KEPT_HOLES = 50_000
+"""Holes of all of them: each knows its node, which takes memory."""
 
 
 class Scratch:
@@ -174,6 +176,10 @@ class Kept:
 
     def _shrink(self) -> None:
         room = sum(prepared.scratch.room for prepared in self._known.values())
-        while len(self._known) > 1 and (len(self._known) > self._count or room > self._room):
+        holes = sum(len(prepared.holes) for prepared in self._known.values())
+        while len(self._known) > 1 and (
+            len(self._known) > self._count or room > self._room or holes > KEPT_HOLES
+        ):
             _, dropped = self._known.popitem(last=False)
             room -= dropped.scratch.room
+            holes -= len(dropped.holes)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import datetime
 import math
-import re
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from lakeservice.export.exporter import Exporter
+from lakeservice.export.igor import wave_name
 from lakeservice.export.table_cells import cells
 
 if TYPE_CHECKING:
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from lakeservice.export.table_cells import Cell
 
 ROWS = 4_096
-NAME_BYTES = 31
-"""Longest name of a wave in all versions of Igor."""
 _EPOCH = datetime.datetime(1904, 1, 1)  # noqa: DTZ001  Igor knows no time zones
-_NOT_IN_NAMES = re.compile("[\"':;\x00-\x1f]")
 
 
 def write(source: TableSource) -> Iterator[Piece]:
@@ -55,19 +52,13 @@ def wave_names(names: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     found = []
     for name in names:
-        plain = _NOT_IN_NAMES.sub("_", name) or "wave"
-        wave, number = _short(plain, ""), 0
+        wave, number = wave_name(name), 0
         while wave.lower() in taken:
             number += 1
-            wave = _short(plain, f"_{number}")
+            wave = wave_name(name, f"_{number}")
         taken.add(wave.lower())
         found.append(f"'{wave}'")
     return found
-
-
-def _short(name: str, ending: str) -> str:
-    room = NAME_BYTES - len(ending)
-    return name.encode()[:room].decode("utf-8", "ignore") + ending
 
 
 def _block(

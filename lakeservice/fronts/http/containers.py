@@ -33,7 +33,8 @@ def _reply(call: Call, fields: tuple[str, ...]) -> Reply:
     if node.family != "container":
         raise InvalidRequestError(
             ErrorKind.WRONG_FAMILY,
-            f"{node.path!r} is a {node.family}, not a container; ask {node.family}/full/ for it",
+            f"{node.path!r} is no container, its family is {node.family}; "
+            f"ask {node.family}/full/ for it",
         )
     return _container(call, node, fields)
 
