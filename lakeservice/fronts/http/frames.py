@@ -56,7 +56,7 @@ class Frames:
 
     def schema(self, node: Node, window: tuple[int, int]) -> Frame:
         """Return the first frame: what the updates are of, and which of them are kept."""
-        content: dict[str, Any] = {"type": f"{node.family}-schema", "version": 1}
+        content: dict[str, Any] = {"type": f"{_kind(node)}-schema", "version": 1}
         structure = node.structure
         if isinstance(structure, ArrayStructure | SparseStructure | RaggedStructure):
             content["data_type"] = data_type_document(structure.data_type)
@@ -124,7 +124,7 @@ class Frames:
         if shape is None:
             shape = getattr(node.structure, "shape", ())
         content: dict[str, Any] = {
-            "type": f"{node.family}-data",
+            "type": f"{_kind(node)}-data",
             **_head(event),
             "mimetype": delivery.media_type,
         }
@@ -175,7 +175,7 @@ class Frames:
             text = ",".join(f"{start}:{end}" for start, end in zip(offset, ends, strict=True))
             uri += f"?slice={text}" if text else ""
         content = {
-            "type": f"{'array' if node.family == 'sparse' else node.family}-ref",
+            "type": f"{_kind(node)}-ref",
             **head,
             "data_source": next(iter(self._sources(node)), None),
             "patch": patch,
@@ -244,6 +244,11 @@ class Frames:
         if self._json:
             return msgspec.json.encode(content, enc_hook=str).decode()
         return packed(content)
+
+
+def _kind(node: Node) -> str:
+    """Return the family as frames name it: a sparse array is told of as an array."""
+    return "array" if node.family == "sparse" else node.family
 
 
 def _head(event: Event) -> dict[str, Any]:
