@@ -23,6 +23,7 @@ from lakeservice.fronts.http import (
     keys,
     live,
     metadata,
+    metrics,
     ragged,
     register,
     revisions,
@@ -55,6 +56,7 @@ EXPOSED = (
     "Content-Range",
     "ETag",
     "Retry-After",
+    "Server-Timing",
     "X-Request-ID",
     "X-Tiled-Request-ID",
 )
@@ -93,20 +95,23 @@ OPERATIONS = (
     *assets.OPERATIONS,
     *live.OPERATIONS,
     *keys.OPERATIONS,
+    *metrics.OPERATIONS,
 )
 """Everything that can be asked below ``/api/v1``."""
 
 
 class Resource:
-    """All methods of one path."""
+    """All methods of one path, which is the route that their requests are counted under."""
 
-    def __init__(self, methods: Mapping[str, ASGIApp]) -> None:
+    def __init__(self, path: str, methods: Mapping[str, ASGIApp]) -> None:
+        self._path = path
         self._methods = dict(methods)
         if "GET" in methods:
             self._methods.setdefault("HEAD", methods["GET"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer by the method that is asked for."""
+        scope.setdefault("state", {})["route"] = self._path
         endpoint = self._methods.get(scope["method"])
         if endpoint is None:
             raise HTTPException(405, headers={"Allow": ", ".join(self._methods)})
@@ -133,10 +138,11 @@ def create_app(
     for one in OPERATIONS:
         resources.setdefault(one.path, {})[one.method] = Endpoint(front, one.work, one.scope)
     routes: list[BaseRoute] = [
-        Route(PREFIX + path, Resource(methods)) for path, methods in resources.items()
+        Route(PREFIX + path, Resource(PREFIX + path, methods))
+        for path, methods in resources.items()
     ]
     routes += [
-        Route(one.path, Resource({"GET": Endpoint(front, one.work, one.scope)}))
+        Route(one.path, Resource(one.path, {"GET": Endpoint(front, one.work, one.scope)}))
         for one in zarr.OPERATIONS
     ]
     routes += [

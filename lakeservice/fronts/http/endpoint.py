@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,7 @@ class Endpoint:
         )
         encodings = encodings_for(scope, headers)
         return await anyio.to_thread.run_sync(
-            self._answer, call, scope["method"], encodings, limiter=self._front.limiter
+            self._timed, call, scope["method"], encodings, limiter=self._front.limiter
         )
 
     def _principal(self, key: str | None) -> Principal:
@@ -135,6 +136,15 @@ class Endpoint:
         principal = self._front.authenticator.authenticate(key)
         principal.require(self._scope)
         return principal
+
+    def _timed(
+        self, call: Call, method: str, encodings: frozenset[str]
+    ) -> tuple[Reply, Piece, Iterator[Piece] | None]:
+        began = time.perf_counter()
+        reply, first, rest = self._answer(call, method, encodings)
+        took_ms = 1000 * (time.perf_counter() - began)
+        reply.headers["Server-Timing"] = f'work;dur={took_ms:.1f};desc="to the first byte"'
+        return reply, first, rest
 
     def _answer(
         self, call: Call, method: str, encodings: frozenset[str]

@@ -1,4 +1,4 @@
-"""Around every request: an id, and one line in the log without its query."""
+"""Around every request: an id, its timing, one line in the log without its query."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
+from lakeservice.fronts.http.metrics import ACTIVE, ELSEWHERE, observed
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class RequestIds:
@@ -29,10 +32,11 @@ class RequestIds:
             return
         identity = secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = identity
-        status, begun = 0, time.perf_counter()
+        status, sent, begun = 0, 0, time.perf_counter()
+        method = scope["method"] if scope["method"] in METHODS else "other"
 
         async def answer(message: Message) -> None:
-            nonlocal status
+            nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
                 header = identity.encode()
@@ -40,12 +44,18 @@ class RequestIds:
                     *message.get("headers", ()),
                     (b"x-request-id", header),
                     (b"x-tiled-request-id", header),
+                    (b"server-timing", b"app;dur=%.1f" % (1000 * (time.perf_counter() - begun))),
                 ]
+            else:
+                sent += len(message.get("body", b""))
             await send(message)
 
         try:
-            await self._app(scope, receive, answer)
+            with ACTIVE.track_inprogress():
+                await self._app(scope, receive, answer)
         finally:
+            route = scope["state"].get("route", ELSEWHERE)
+            observed(method, route, status, time.perf_counter() - begun, sent)
             if logger.isEnabledFor(logging.INFO):
                 took_ms = 1000 * (time.perf_counter() - begun)
                 path = scope["path"][:200].encode("unicode_escape").decode()
