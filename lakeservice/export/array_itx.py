@@ -47,6 +47,8 @@ def write_itx(source: ArraySource) -> Iterator[Piece]:
 
 def _lines(wave: Wave) -> Iterator[Piece]:
     """Yield a line for each row of a plane; Igor reads planes one after another."""
+    if 0 in wave.shape:
+        return
     plane = math.prod(wave.shape[:2]) * wave.source.dtype.itemsize
     if len(wave.shape) > 1 and plane > SLAB_BYTES:
         yield from _long_planes(wave)
