@@ -312,7 +312,7 @@ class Catalog:
         check_page(sort, page)
         conditions = Conditions(reading)
         mask = self._mask(reading, conditions, under, query, levels)
-        part = Ordering(reading, conditions, sort).page(
+        part = Ordering(reading, conditions, sort, query).page(
             mask, limit=page.limit, offset=page.offset, cursor=page.cursor
         )
         return part.nodes, part.cursor, int(np.count_nonzero(mask))

@@ -9,6 +9,7 @@ import numpy as np
 
 from lakeservice.catalog.cursors import Cursor
 from lakeservice.catalog.sort_columns import SortColumn
+from schemas.query import EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from lakeservice.catalog.places import Bools, Numbers
     from lakeservice.catalog.reading import Reading
     from lakeservice.catalog.sort_columns import Rank
-    from schemas.query import SortKey
+    from schemas.query import Query, SortKey
 
 _FEW = 2000
 """So many nodes are sorted as they are; of more, the first are found from the sorted runs."""
@@ -33,18 +34,32 @@ class Slice:
 
 
 class Ordering:
-    """Sorts in one reading. Equal values are in the order of creation."""
+    """Sorts in one reading. Equal values are in the order of creation.
 
-    def __init__(self, reading: Reading, conditions: Conditions, sort: Sequence[SortKey]) -> None:
+    Parameters
+    ----------
+    query
+        Holds for all nodes that will be sorted.
+    """
+
+    def __init__(
+        self,
+        reading: Reading,
+        conditions: Conditions,
+        sort: Sequence[SortKey],
+        query: Query = EVERYTHING,
+    ) -> None:
         self._view = reading.view
         self._sort = tuple(sort)
-        self._columns = [SortColumn(reading, conditions, key) for key in sort]
+        self._columns = [SortColumn(reading, conditions, key, query) for key in sort]
 
     def page(self, mask: Bools, *, limit: int, offset: int, cursor: str | None) -> Slice:
         """Return the nodes of a mask from a place on, sorted."""
         if cursor is not None:
             end = Cursor.from_text(cursor, self._sort)
             mask = mask & self._after(0, end.ranks, end.seq)
+            if self._columns:
+                self._columns[0].begin_at(end.ranks[0])
         wanted = offset + limit
         nodes = self._first(mask, 0, wanted)
         ranks = [column.ranks(nodes) for column in self._columns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +13,21 @@ from lakeservice.catalog.attributes import NUMBERS, TEXTS
 from lakeservice.catalog.database import fetch_many, statement
 from lakeservice.catalog.keys import NAME
 from lakeservice.catalog.values import BOOLEAN, EXACT, KIND_BITS, NUMBER, TEXT, whole
+from schemas.query import And, Comparison
 
 if TYPE_CHECKING:
     from lakeservice.catalog.conditions import Conditions
     from lakeservice.catalog.places import Bools, Numbers
     from lakeservice.catalog.reading import Reading
-    from schemas.query import Operator, SortKey
+    from schemas.query import Operator, Query, SortKey
 
 SORTABLE = (NUMBER, TEXT, BOOLEAN)
 """Kinds that nodes are sorted by, in their order."""
 
 _REMEMBERED = 10_000
+_WINDOW = 4096
+"""Numbers that are looked at from the wanted end before all of them are."""
+_NEAREST = "SELECT * FROM ({source}) ORDER BY number {order} LIMIT {limit}"
 _TEXT_ONLY = "0::DOUBLE AS number, 0::DOUBLE AS rest, text"
 _RANKS = "SELECT node, kind, number, rest, text FROM ({source}) JOIN chosen USING (record)"
 
@@ -49,9 +54,11 @@ class First:
 
 
 class SortColumn:
-    """One key to sort by, in one reading."""
+    """One key to sort by, in one reading, of nodes for which a query holds."""
 
-    def __init__(self, reading: Reading, conditions: Conditions, key: SortKey) -> None:
+    def __init__(
+        self, reading: Reading, conditions: Conditions, key: SortKey, query: Query
+    ) -> None:
         self._reading = reading
         self._conditions = conditions
         self._key = key.key
@@ -59,7 +66,15 @@ class SortColumn:
         self._is_name = key.key == "id"
         number = NAME if self._is_name else reading.keys.number(key.key)
         self._attribute = -1 if number is None else number << KIND_BITS
+        self._bounds = bounds(query, key.key)
         self._known: dict[int, Rank | None] = {}
+
+    def begin_at(self, rank: Rank | None) -> None:
+        """Take note that nodes before a value are not asked for."""
+        if rank is None or rank[0] != NUMBER:
+            return
+        low, high = self._bounds
+        self._bounds = (low, min(high, rank[1])) if self._backwards else (max(low, rank[1]), high)
 
     def first(self, mask: Bools, wanted: int) -> First:
         """Return the first nodes of a mask, of which there are more than are wanted."""
@@ -125,7 +140,7 @@ class SortColumn:
         return self._reading.mask(TEXTS, where, [NAME << KIND_BITS | TEXT, name])
 
     def _add_numbers(self, first: First, left: Bools, kind: int) -> None:
-        rows = self._numbers(left, kind)
+        rows = self._nearest(left, kind, first.wanted) or self._numbers(left, kind)
         if rows[0].size <= first.wanted:
             left[rows[0]] = False
             self._add(first, kind, rows)
@@ -195,6 +210,32 @@ class SortColumn:
         rests = rows.get("rest", np.zeros(len(nodes)))
         return _taken((nodes, rows["number"], rests), kept)
 
+    def _nearest(self, mask: Bools, kind: int, wanted: int) -> Valued | None:
+        """Return the first nodes of a mask by number, more than are wanted and none left out.
+
+        None where so many of the first numbers belong to nodes outside the mask that
+        all of them have to be looked at. The condition's own bounds of the key are
+        where it begins: without them, the first numbers would be those that it refuses.
+        """
+        reading = self._reading
+        expected = wanted * mask.size // max(1, int(np.count_nonzero(mask)))
+        if kind != NUMBER or not reading.runs or expected > _WINDOW // 4:
+            return None
+        low, high = self._bounds
+        source = reading.union(
+            NUMBERS, "record, number, rest", "attribute = $1 AND number BETWEEN $2 AND $3"
+        )
+        query = statement(
+            _NEAREST, source=source, order="DESC" if self._backwards else "ASC", limit=str(_WINDOW)
+        )
+        rows = fetch_many(reading.cursor, query, [self._attribute | kind, low, high])
+        numbers = rows["number"]
+        # Of those with the last number there may be more.
+        sure = numbers != numbers[-1] if numbers.size == _WINDOW else np.ones(numbers.size, bool)
+        nodes, present = reading.view.owners(rows["record"])
+        kept = np.flatnonzero(present & sure & mask.take(nodes))
+        return _taken((nodes, numbers, rows["rest"]), kept) if kept.size > wanted else None
+
     def _in_order(self, mask: Bools) -> list[Numbers]:
         """Return for each run the nodes of a mask that have a text, in the order of the texts."""
         parts = []
@@ -221,6 +262,29 @@ class SortColumn:
                 statement(_RANKS, source=source), [self._attribute | kind for kind in kinds]
             ).fetchall()
         return {row[0]: row[1:] for row in rows}
+
+
+def bounds(query: Query, key: str) -> tuple[float, float]:
+    """Return numbers between which the value at a key lies wherever a condition holds.
+
+    Only what the condition says outright is seen; infinite where it says nothing.
+    """
+    low, high = -math.inf, math.inf
+    for one in query.queries if isinstance(query, And) else (query,):
+        if not isinstance(one, Comparison) or one.key != key or isinstance(one.value, str):
+            continue
+        if one.operator in ("gt", "ge"):
+            low = max(low, _near(one.value))
+        else:
+            high = min(high, _near(one.value))
+    return low, high
+
+
+def _near(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _taken(rows: Valued, at: Numbers) -> Valued:

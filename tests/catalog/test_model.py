@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from lakeservice.catalog import Catalog, distinct, ordering, runs
+from lakeservice.catalog import Catalog, distinct, ordering, runs, sort_columns
 from lakeservice.catalog.matching import matches
 from lakeservice.storage.committer import Committer
 from lakeservice.storage.lake import Lake
@@ -257,6 +257,7 @@ class IndexMachine(RuleBasedStateMachine):
                             ("_SLICE_ROWS", 8), ("_FAN_IN", 3)):  # fmt: skip
             self.patch.setattr(runs, name, small)
         self.patch.setattr(ordering, "_FEW", 2)
+        self.patch.setattr(sort_columns, "_WINDOW", 12)
         self.patch.setattr(distinct, "_FEW", 3)
         self.folder = Path(tempfile.mkdtemp(prefix="lake-model-"))
         self.lake = Lake.create(str(self.folder / "lake"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator as python_operator
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from schemas.query import Operator
     from tests.catalog.conftest import Tree
 
 BIG = 2**60
@@ -480,3 +482,27 @@ def test_very_deep_and_very_wide_metadata_are_kept(tree: Tree) -> None:
     assert tree.names(Eq("key 4321", 4321)) == ["wide"]
     assert tree.names(KeyPresent("d.d.d")) == ["deep"]
     assert tree.reopen().nodes(["wide"])["wide"].metadata == wide
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("operator", ["gt", "ge", "lt", "le"])
+def test_a_page_from_the_end_of_the_numbers_is_that_of_sorting_them_all(
+    tree: Tree, descending: bool, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lakeservice.catalog.ordering._FEW", 0)
+    monkeypatch.setattr("lakeservice.catalog.sort_columns._WINDOW", 48)
+    draw = random.Random(operator)
+    numbers = [draw.choice([draw.random(), round(draw.random(), 1)]) for _ in range(300)]
+    tree.commit(*(tree.node(f"n{at}", {"e": number}) for at, number in enumerate(numbers)))
+    bound = 0.1 if operator in ("gt", "ge") else 0.9
+    query = Comparison("e", operator, bound)
+    compare = getattr(python_operator, operator)
+    held = [at for at, number in enumerate(numbers) if compare(number, bound)]
+    expected = sorted(held, key=numbers.__getitem__, reverse=descending)
+    sort, page = [SortKey("e", descending)], Page(limit=9)
+    found: list[str] = []
+    for _ in range(8):
+        answer = tree.catalog.search(query=query, sort=sort, page=page)
+        found += [node.name for node in answer.nodes]
+        page = Page(limit=9, cursor=answer.cursor)
+    assert found == [f"n{at}" for at in expected[:72]]
