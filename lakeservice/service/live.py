@@ -53,6 +53,8 @@ class Delivery:
     partition: int | None = None
     append: bool = False
     """Of a table: the rows come after those that were there."""
+    parts: tuple[Part, ...] = ()
+    """Of a table: where the rows were written."""
 
 
 @dataclass(frozen=True, slots=True)

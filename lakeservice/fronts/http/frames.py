@@ -13,7 +13,7 @@ from lakeservice.fronts.http.documents import packed
 from lakeservice.fronts.http.envelope import source_documents, spec_documents
 from lakeservice.fronts.http.links import node_links
 from lakeservice.fronts.http.payloads import json_values
-from lakeservice.fronts.http.regions import Region, in_parts, only_parts, region_of, stored_parts
+from lakeservice.fronts.http.regions import Region, in_parts, of_parts, region_of
 from lakeservice.fronts.http.structures import data_type_document
 from lakeservice.service.live import PAYLOAD_BYTES
 from schemas.structures import ArrayStructure, RaggedStructure, SparseStructure, TableStructure
@@ -155,12 +155,11 @@ class Frames:
         node = self._service.describe(self._path)
         delivery = event.delivery
         if isinstance(node.structure, TableStructure):
-            append = bool(event.parts) or (delivery is not None and delivery.append)
-            if append:
-                node = only_parts(node, event.parts)
-            partition = delivery.partition if delivery else None
-            if partition is not None and not append:
-                node = only_parts(node, stored_parts(node)[partition : partition + 1])
+            parts = event.parts or (delivery.parts if delivery else ())
+            append = bool(parts) and (delivery.append if delivery else True)
+            if parts:
+                node = of_parts(node, parts)
+            partition = delivery.partition if delivery and parts else None
             yield from self._rows(node, _head(event), partition=partition, append=append)
         else:
             yield self._reference(node, _head(event), region_of(node, event))

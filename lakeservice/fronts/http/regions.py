@@ -33,7 +33,7 @@ def region_of(node: Node, event: Event) -> Region | None:
         shape = tuple(length or 0 for length in delivery.shape)
         return (offset, shape) if len(shape) == len(offset) else None
     if event.parts:
-        present = stored_parts(node)
+        present = _parts(node)
         names = [part.name for part in present]
         if event.parts[0].name in names:
             before = sum(part.length for part in present[: names.index(event.parts[0].name)])
@@ -43,24 +43,19 @@ def region_of(node: Node, event: Event) -> Region | None:
     return None
 
 
-def stored_parts(node: Node) -> tuple[Part, ...]:
-    """Return the parts in the lake that a node's data consists of."""
+def _parts(node: Node) -> tuple[Part, ...]:
     storage = node.data_sources[0].storage if node.data_sources else None
-    if isinstance(storage, TableStorage):
-        return storage.parts
     if isinstance(storage, ArrayStorage) and isinstance(storage.location, ZarrParts):
         return storage.location.parts
     return ()
 
 
-def only_parts(node: Node, parts: tuple[Part, ...]) -> Node:
-    """Return a table as if it had only these of its parts; those that are gone are left out."""
+def of_parts(node: Node, parts: tuple[Part, ...]) -> Node:
+    """Return a table as if it had these parts only."""
     source = node.data_sources[0]
     if not isinstance(source.storage, TableStorage):
         return node
-    names = {part.name for part in parts}
-    kept = tuple(part for part in source.storage.parts if part.name in names)
-    storage = msgspec.structs.replace(source.storage, parts=kept)
+    storage = msgspec.structs.replace(source.storage, parts=parts, assets=())
     return msgspec.structs.replace(
         node, data_sources=(msgspec.structs.replace(source, storage=storage),)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -109,7 +110,7 @@ def _replaced(call: Call, number: int | None) -> Reply:
                 call.service.describe,
                 call.path,
                 lambda now: changes.tables.replaced(now, rows, number),
-                _commit(call, delivery),
+                _commit(call, replace(delivery, parts=(rows.part,))),
             )
     return document(call, None)
 
@@ -123,8 +124,9 @@ def append(call: Call) -> Reply:
         if not keeps(call):
             return _announced(call, node, delivery)
         with _rows(call, node) as rows:
+            written = replace(delivery, parts=(rows.part,))
             call.service.changes.append(
-                call.service.describe, call.path, number, rows, _commit(call, delivery)
+                call.service.describe, call.path, number, rows, _commit(call, written)
             )
     return document(call, None)
 
