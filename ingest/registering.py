@@ -29,7 +29,7 @@ from ingest.found import Found, Item
 from ingest.names import Names
 from ingest.sliced import sliced
 from ingest.source import Source, unreadable, uri_of
-from schemas.chunks import TableStorage
+from schemas.chunks import Codec, Inline, TableStorage
 from schemas.entry import Asset, DataSource
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.registration import Registered, Registration
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from schemas.structures import Structure
 
 _FRAMES_KEPT = 20_000
+_GROWING = frozenset({"application/x-hdf5", "application/x-netcdf", "application/netcdf"})
+"""Media types of files that are added to while they are read."""
 
 
 class Registrar:
@@ -311,7 +313,7 @@ def _written(
     else:
         written = contents.tree(Found(items, problems=list(work.problems)))
         tree = written.name
-    assets = _assets(asked, work)
+    assets = _assets(asked, work, grows=len(items) == 1 and _stays(items[0]))
     kept = contents.finish(assets)
     source = DataSource(
         mimetype=asked.mimetype,
@@ -325,14 +327,27 @@ def _written(
     return Registered(structure=structure, source=source, problems=tuple(work.problems))
 
 
-def _assets(asked: Registration, work: _Work) -> list[Asset]:
+def _stays(item: Item) -> bool:
+    """Tell whether a writer that adds to an array leaves what there is where it lies.
+
+    A chunk of several rows that is compressed anew may move.
+    """
+    layout = item.layout
+    if layout is None or isinstance(item.location, Inline):
+        return False
+    plain = layout.codecs in ((), (Codec("bytes"),))
+    return plain or (bool(layout.chunk_shape) and layout.chunk_shape[0] == 1)
+
+
+def _assets(asked: Registration, work: _Work, *, grows: bool) -> list[Asset]:
     """Return every file once: those that are read by number, then those only named."""
     told = {asset.data_uri: asset for asset in asked.assets}
     assets = []
     for asset in work.assets:
         known = told.pop(asset.data_uri, None)
         parameter = None if known is None else known.parameter
-        assets.append(msgspec.structs.replace(asset, parameter=parameter))
+        grown = grows and media_type_of(asked.mimetype) in _GROWING
+        assets.append(msgspec.structs.replace(asset, parameter=parameter, grows=grown))
     for asset in told.values():
         assets.append(msgspec.structs.replace(asset, num=len(assets)))
     return assets

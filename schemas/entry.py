@@ -34,6 +34,8 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Modification time when it was indexed, in ns since 1970; None where the store has none."""
     checksum: str | None = None
     """``sha256:<hex>`` of the content where it was computed."""
+    grows: bool = False
+    """What was indexed stays where it is while more is written: a larger file is no change."""
 
 
 class DataSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

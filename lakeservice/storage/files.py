@@ -106,19 +106,23 @@ class FileReader:
             # also notices a file that was replaced by another of the same name
             file = None
         if file is None:
-            file = self._open(uri)
-            with self._lock:
-                self._files[uri] = file
-                while len(self._files) > self._limit:
-                    self._files.popitem(last=False)
-        changed = (asset.size_bytes is not None and asset.size_bytes != file.size) or (
-            asset.mtime_ns is not None and asset.mtime_ns != file.mtime_ns
-        )
-        if changed:
+            file = self._kept(uri)
+            now = file.checked
+        if _differs(asset, file) and now != file.checked:
+            file = self._kept(uri)  # it may have been looked at before it changed
+        if _differs(asset, file):
             raise CorruptError(
                 ErrorKind.ASSET_CHANGED,
                 f"the file {_name(uri)!r} changed since it was registered; ingest it again",
             )
+        return file
+
+    def _kept(self, uri: str) -> _Open:
+        file = self._open(uri)
+        with self._lock:
+            self._files[uri] = file
+            while len(self._files) > self._limit:
+                self._files.popitem(last=False)
         return file
 
     def _open(self, uri: str) -> _Open:
@@ -162,6 +166,15 @@ class FileExtent(OpenFile):
 
     def __exit__(self, *_: object) -> None:
         return None
+
+
+def _differs(asset: Asset, file: _Open) -> bool:
+    """Tell whether a file is another than the one that was indexed."""
+    if asset.grows and asset.size_bytes is not None and asset.mtime_ns is not None:
+        return file.size < asset.size_bytes or file.mtime_ns < asset.mtime_ns
+    return (asset.size_bytes is not None and asset.size_bytes != file.size) or (
+        asset.mtime_ns is not None and asset.mtime_ns != file.mtime_ns
+    )
 
 
 def _name(uri: str) -> str:
