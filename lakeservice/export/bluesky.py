@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lakeservice.export.exporter import Exporter
+from lakeservice.export.file_series import series_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -240,11 +241,20 @@ def _resource(
     stacked = len(whole) == len(shape) + 1
     per_event = 1 if stacked or not shape else max(1, int(shape[0] or 1))
     count = whole[0] // per_event if whole else 1
-    parameters = {
+    parameters: dict[str, Any] = {
         "join_method": "stack" if stacked else "concat",
         **data_source.parameters,
     }
     assets = sorted(data_source.assets, key=lambda asset: asset.num)
+    named = [one for one in assets if one.parameter in ("data_uri", "data_uris")] or assets
+    address, first = named[0].data_uri if named else "", 0
+    series = series_of([one.data_uri for one in named])
+    if series is not None and "template" not in parameters:
+        # From these the writers make the names of the files again.
+        address = series.folder
+        parameters = {**parameters, "template": series.template}
+        parameters.setdefault("chunk_shape", [1])
+        first = series.start // per_event
     uid = f"sr-{descriptor}-{name}"
     yield (
         "stream_resource",
@@ -254,7 +264,7 @@ def _resource(
             "run_start": run,
             "mimetype": data_source.mimetype,
             "parameters": parameters,
-            "uri": assets[0].data_uri if assets else "",
+            "uri": address,
         },
     )
     yield (
@@ -263,8 +273,8 @@ def _resource(
             "uid": f"sd-{descriptor}-{name}-0",
             "stream_resource": uid,
             "descriptor": descriptor,
-            "indices": {"start": 0, "stop": count},
-            "seq_nums": {"start": 1, "stop": count + 1},
+            "indices": {"start": first, "stop": first + count},
+            "seq_nums": {"start": first + 1, "stop": first + count + 1},
         },
     )
 

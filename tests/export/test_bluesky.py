@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from lakeservice.export.bluesky import DOCUMENTS
+from lakeservice.export.file_series import series_of
 from schemas.entry import Asset, DataSource, Spec
 from tests.export.memory import InMemoryArray, InMemoryContainer, InMemoryTable, written
 
@@ -124,6 +126,31 @@ def test_files_of_a_detector_are_a_resource_and_one_datum() -> None:
     assert datum["stream_resource"] == resource["uid"]
     assert datum["indices"] == {"start": 0, "stop": 4}
     assert datum["seq_nums"] == {"start": 1, "stop": 5}
+
+
+def test_numbered_files_are_told_as_a_pattern() -> None:
+    assets = tuple(
+        Asset(
+            num=number,
+            data_uri=f"file://localhost/d/run2_{number + 8:03d}.tif",
+            parameter="data_uris",
+        )
+        for number in range(4)
+    )
+    source = DataSource(mimetype="multipart/related;type=image/tiff", assets=assets)
+    image = InMemoryArray(name="img", array=np.ones((4, 2, 2)), data_sources=(source,))
+    data_keys = {"img": key([1, 2, 2], external="STREAM:")}
+    found = documents(stream("primary", 2.0, [image], data_keys=data_keys))
+    resource, datum = found[2][1], found[3][1]
+    uri, template = resource["uri"], resource["parameters"]["template"]
+    first = datum["indices"]["start"]
+    assert [uri + template % (first + n) for n in range(4)] == [one.data_uri for one in assets]
+    assert datum["indices"]["stop"] - first == 4
+
+
+@pytest.mark.parametrize("names", [["a/1.tif"], ["a/1.tif", "a/3.tif"], ["a/x.tif", "a/y.tif"]])
+def test_files_that_are_no_series_are_none(names: list[str]) -> None:
+    assert series_of(names) is None
 
 
 def test_a_change_of_configuration_is_a_descriptor_of_its_own() -> None:
