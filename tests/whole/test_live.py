@@ -416,3 +416,21 @@ def test_tileds_own_client_follows_arrays_tables_and_containers(
     ran = subprocess.run(script, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.splitlines()[-1] == "done"
+
+
+def test_rows_that_were_gathered_with_others_meanwhile_are_told_once(lake: Lake) -> None:
+    # Short parts of a table are written again as one; who comes late sees no difference.
+    schema = pa.schema([("x", pa.int64()), ("pad", pa.string())])
+    lake.table("t", schema)
+    pad = "p" * 20_000
+    for start in range(40):
+        rows = [start * 50 + number for number in range(50)]
+        body = file_of(pa.table({"x": rows, "pad": [pad] * 50}, schema=schema))
+        assert len(body) > 990_000
+        assert lake.ask("PATCH", "table/partition/t", body, ARROW, partition=0)[0] == 200
+    seen: list[int] = []
+    with lake.listen("t", start=1, envelope_format="json") as listener:
+        frame(listener)
+        while len(seen) < 2000:
+            seen += frame(listener)["payload"]["x"]
+    assert seen == list(range(2000))

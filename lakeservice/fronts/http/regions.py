@@ -57,7 +57,10 @@ def of_parts(node: Node, parts: tuple[Part, ...]) -> Node:
         return node
     storage = msgspec.structs.replace(source.storage, parts=parts, assets=())
     return msgspec.structs.replace(
-        node, data_sources=(msgspec.structs.replace(source, storage=storage),)
+        node,
+        # Open tables are kept by id and version; parts have names that nothing else has.
+        id=f"{parts[0].name}+{len(parts)}",
+        data_sources=(msgspec.structs.replace(source, storage=storage),),
     )
 
 
