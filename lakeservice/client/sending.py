@@ -20,6 +20,7 @@ from schemas.structures import (
     AwkwardStructure,
     Chunks,
     DataType,
+    RaggedStructure,
     SparseStructure,
     Structure,
 )
@@ -206,6 +207,51 @@ def written_awkward(path: str, data: Any, **described: Any) -> Upload:
     structure = AwkwardStructure(length=len(packed), form=packed.layout.form.to_dict())
     table = awkward.to_arrow_table(packed, extensionarray=False)
     return written_table(path, table, structure=structure, **described)
+
+
+def written_ragged(
+    path: str, data: Any, *, dims: Sequence[str] | None = None, **described: Any
+) -> Upload:
+    """Return the upload of new ragged data: lists of numbers, of any length.
+
+    Raises
+    ------
+    ImportError
+        ``awkward`` is not installed.
+    InvalidRequestError
+        ``bad-body``: records, texts or missing elements; those are awkward data.
+    """
+    awkward = needed("awkward", "awkward")
+    array = data if isinstance(data, awkward.Array) else awkward.Array(data)
+    packed = awkward.to_packed(array)
+    lengths, numbers = _axes(packed.layout)
+    shape = (len(packed), *lengths)
+    structure = RaggedStructure(
+        data_type=DataType.from_numpy(numbers.dtype),
+        shape=shape,
+        size=int(numbers.size),
+        chunks=tuple(None if length is None else (length,) for length in shape),
+        dims=None if dims is None else tuple(dims),
+    )
+    table = awkward.to_arrow_table(packed, extensionarray=False)
+    return written_table(path, table, structure=structure, **described)
+
+
+def _axes(layout: Any) -> tuple[list[int | None], NDArray[Any]]:
+    """Return the lengths of the axes after the first, None where they vary, and all numbers."""
+    lengths: list[int | None] = []
+    while layout.is_list and not layout.is_numpy and layout.parameter("__array__") is None:
+        lengths.append(layout.size if layout.is_regular else None)
+        layout = layout.content
+    if layout.is_unknown:
+        return lengths, np.empty(0)
+    if not layout.is_numpy:
+        raise InvalidRequestError(
+            ErrorKind.BAD_BODY,
+            f"data of type {str(layout.form.type)[:80]!r} are not ragged; use write_awkward",
+        )
+    numbers: NDArray[Any] = np.asarray(layout.data)
+    return [*lengths, *numbers.shape[1:]], numbers
 
 
 def _upload(request: Any, stream: Stream) -> Upload:

@@ -207,6 +207,30 @@ class Writes(ABC, Generic[Written]):
         )
         return self._upload(upload, progress=False)
 
+    def write_ragged(
+        self,
+        key: str,
+        data: Any,
+        *,
+        dims: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        specs: Specs = (),
+        parents: bool = True,
+    ) -> Written:
+        """Write lists of numbers, of any length: an `ak.Array`, or lists that become one.
+
+        Parameters
+        ----------
+        dims
+            Names of the axes.
+        """
+        from lakeservice.client import sending  # readers do without
+
+        upload = sending.written_ragged(
+            self._path_of(key), data, dims=dims, metadata=metadata, specs=specs, parents=parents
+        )
+        return self._upload(upload, progress=False)
+
     def _path_of(self, key: str) -> str:
         """Return the whole path of a key.
 

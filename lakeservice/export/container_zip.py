@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lakeservice.export.arrow import Sink
 from lakeservice.export.container_json import write_tree
@@ -48,8 +48,8 @@ def write(container: ContainerSource) -> Iterator[Piece]:
             exporter = forms.get(source.family)
             if exporter is None or source.problem is not None:
                 continue
+            exporter = _possible(exporter, source)
             name = "/".join(step.path) + "." + _suffix(exporter)
-            exporter.check(source)
             yield from _file(archive, sink, name, exporter.write(source))
     if rest := sink.take():
         yield rest
@@ -74,6 +74,21 @@ def _forms(container: ContainerSource) -> dict[str, Exporter]:
                 f"cannot write {family} data as {asked[:40]!r}; there are {', '.join(known)}",
             )
     return found
+
+
+def _possible(exporter: Exporter, source: Any) -> Exporter:
+    """Return a form that can say the data: the one wanted, or else the usual one of the family."""
+    usual = [one for one in exporters_of(source.family) if one.spec is None]
+    for one in (exporter, *usual):
+        try:
+            one.check(source)
+        except InvalidRequestError as error:
+            if error.kind is not ErrorKind.UNKNOWN_FORMAT:
+                raise
+        else:
+            return one
+    exporter.check(source)
+    return exporter
 
 
 def _suffix(exporter: Exporter) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import io
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet
 
 from lakeservice.export.arrow import (
     ARROW_FILE,
@@ -24,8 +27,6 @@ from schemas.errors import ErrorKind, InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Literal
-
-    import pyarrow as pa
 
     from lakeservice.export.exporter import Piece
     from lakeservice.export.prepared import Prepared
@@ -150,6 +151,26 @@ def check_rows(source: NestedSource) -> None:
         )
 
 
+def check_parquet(source: NestedSource) -> None:
+    """Refuse what Parquet cannot hold: unions.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``unknown-format``.
+    """
+    check_rows(source)
+    schema = arrow_of(next(source.arrays())[:0], plain=False).schema
+    try:
+        pyarrow.parquet.ParquetWriter(io.BytesIO(), schema).close()
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        raise InvalidRequestError(
+            ErrorKind.UNKNOWN_FORMAT,
+            "Parquet cannot hold data of several types in one place; fetch them as "
+            "application/zip, application/json or an Arrow file",
+        ) from None
+
+
 def _prepare_arrow(source: NestedSource) -> Prepared:
     return written_out(write_arrow(source))
 
@@ -184,7 +205,7 @@ def _exporters(family: Literal["awkward", "ragged"]) -> tuple[Exporter, ...]:
             media_type=PARQUET,
             names=("parquet",),
             write=write_parquet_file,
-            check=check_rows,
+            check=check_parquet,
             prepare=_prepare_parquet,
             quick=False,
         ),

@@ -107,10 +107,10 @@ def slices(draw: st.DrawFn) -> tuple[str, Any]:
             parts.append(str(number))
             index.append(number)
             continue
-        bounds = [draw(st.none() | st.integers(-8, 8)) for _ in range(2)]
+        begin, end = (draw(st.none() | st.integers(-8, 8)) for _ in range(2))
         step = draw(st.sampled_from([None, 1, 2, -1, -3]))
-        parts.append(":".join("" if one is None else str(one) for one in (*bounds, step)))
-        index.append(slice(*bounds, step))
+        parts.append(":".join("" if one is None else str(one) for one in (begin, end, step)))
+        index.append(slice(begin, end, step))
     return ",".join(parts), tuple(index)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import tracemalloc
@@ -46,7 +47,7 @@ def test_what_python_writes_is_read(content: dict[str, bytes], method: int) -> N
 @given(files)
 def test_what_is_written_python_reads(content: dict[str, bytes]) -> None:
     members = [
-        Member(name, len(payload), zlib.crc32(payload), lambda payload=payload: iter([payload]))
+        Member(name, len(payload), zlib.crc32(payload), functools.partial(iter, [payload]))
         for name, payload in content.items()
     ]
     payload = b"".join(archived(members))

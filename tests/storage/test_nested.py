@@ -126,7 +126,8 @@ def test_arrow_lists_become_buffers_of_the_declared_form(name: str) -> None:
     table = arrow_of(ARRAYS[name], plain=True)
 
     def batches(start: int, stop: int) -> Iterable[pa.RecordBatch]:
-        return table.slice(start, stop - start).to_batches(max_chunksize=2)
+        found: list[pa.RecordBatch] = table.slice(start, stop - start).to_batches(max_chunksize=2)
+        return found
 
     objects = Objects.open("memory://")
     part = BufferWriter(objects, "data/x/0.zip", form).take(
@@ -191,8 +192,8 @@ UNION = {"class": "UnionArray", "tags": "i8", "index": "i64", "contents": ["int6
         (LISTS, 1 << 61, {"node0-offsets": [0, 1], "node1-data": [1]}, "too short"),
         (LISTS, 1, {"node0-offsets": [0, 1]}, "missing"),
         (LISTS, 1, {"node0-offsets": [0, 0], "node1-data": [], "../x": []}, "no buffer"),
-        (UNION, 1, {"node0-tags": np.int8([7]), "node0-index": [0]}, "does not have"),
-        (UNION, 1, {"node0-tags": np.int8([0]), "node0-index": [-1]}, "does not have"),
+        (UNION, 1, {"node0-tags": np.array([7], np.int8), "node0-index": [0]}, "does not have"),
+        (UNION, 1, {"node0-tags": np.array([0], np.int8), "node0-index": [-1]}, "does not have"),
         (
             {"class": "IndexedArray", "index": "i64", "content": "int64"},
             1,
