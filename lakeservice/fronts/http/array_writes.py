@@ -100,7 +100,8 @@ def patch_full(call: Call) -> Reply:
     if extend and not keeps(call):
         raise InvalidRequestError(
             ErrorKind.BAD_REQUEST,
-            "extend=true with persist=false; an array that becomes longer must be kept",
+            "Cannot PATCH an array with both parameters extend=true and persist=false: "
+            "what makes it longer must be kept",
         )
     offset = _integers(call, "offset") or ()
     shape = _integers(call, "shape")
