@@ -94,6 +94,8 @@ class Publisher:
 
         Raises
         ------
+        InvalidRequestError
+            ``bad-request``: an id for a node that brings no data of its own.
         AccessError
             ``forbidden``: a file outside the declared folders. (That stored objects are
             the node's own is checked by every commit.)
@@ -106,6 +108,11 @@ class Publisher:
             if isinstance(mutation, Update):
                 self._check_assets(mutation.data_sources or ())
             if isinstance(mutation, Create):
+                if mutation.node.id and not mutation.node.data_sources:
+                    raise InvalidRequestError(
+                        ErrorKind.BAD_REQUEST,
+                        f"the id of {mutation.node.path!r} is drawn by the server; leave it empty",
+                    )
                 self._check_assets(mutation.node.data_sources)
 
     def _check_assets(self, sources: Sequence[DataSource]) -> None:

@@ -68,8 +68,6 @@ class ReplaceBody(msgspec.Struct):
     """The files that a node is made of from now on."""
 
     data_source: SourceShape
-    patch: Any = None
-    """What changed, for those who listen."""
 
 
 def register(call: Call) -> Reply:
