@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from lakeservice.storage.trees import read_tree
 from schemas.entry import DataSource, InnerNode, InnerTree, Node
@@ -217,15 +218,16 @@ def inner_node(entry: Node, inner: InnerNode) -> Node:
 def column_node(table: Node, column: str) -> Node | None:
     """Return one column of a table as a 1-D array; None where it has no such column.
 
-    Columns of lists, structures and text without a fixed length have no NumPy
-    dtype; they can be read as a table only, and are not found here.
+    Columns of lists and structures have no NumPy dtype; they can be read as a table
+    only, and are not found here. How long the longest text of a column is, `Reader.sized`
+    finds out.
     """
     structure = table.structure
     if not isinstance(structure, TableStructure) or column not in structure.columns:
         return None
+    kind = structure.to_arrow().field(column).type
     try:
-        dtype = structure.to_arrow().field(column).type.to_pandas_dtype()
-        data_type = DataType.from_numpy(_dtype(dtype))
+        data_type = DataType.from_numpy(_text(kind) or _dtype(kind.to_pandas_dtype()))
     except (NotImplementedError, TypeError, ValueError):
         return None
     rows = structure.rows or 0
@@ -255,6 +257,12 @@ def column_node(table: Node, column: str) -> Node | None:
         created_ns=table.created_ns,
         updated_ns=table.updated_ns,
     )
+
+
+def _text(kind: pa.DataType) -> np.dtype[Any] | None:
+    """Return a dtype for columns of text, which is to be sized; None for others."""
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return np.dtype("<U1") if is_text or pa.types.is_string_view(kind) else None
 
 
 def _dtype(kind: object) -> np.dtype[Any]:

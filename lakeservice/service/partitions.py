@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+import pyarrow as pa
 
 from schemas.chunks import Part, TableStorage
 from schemas.errors import ErrorKind, InvalidRequestError
@@ -121,6 +122,32 @@ def replaced(node: Node, number: int, part: Part) -> tuple[Part, ...]:
     kept = [other for other in numbered_parts(node) if other.partition != number]
     kept.append(msgspec.structs.replace(part, partition=number))
     return tuple(sorted(kept, key=lambda other: other.partition or 0))
+
+
+def rows_before(node: Node, parts: range) -> range:
+    """Return which rows of the table some of its parts are; an empty range where it is unknown."""
+    lengths = [part.length for part in parts_in(node)]
+    if not parts or parts.stop > len(lengths):
+        return range(0)
+    start = sum(lengths[: parts.start])
+    return range(start, start + sum(lengths[parts.start : parts.stop]))
+
+
+def with_range_index(reader: pa.RecordBatchReader, rows: range) -> pa.RecordBatchReader:
+    """Tell pandas which rows these are, where it counts the rows of the whole table."""
+    schema = reader.schema
+    try:
+        described = msgspec.json.decode((schema.metadata or {}).get(b"pandas", b"null"))
+        indexes = described["index_columns"]
+        counted = len(indexes) == 1 and indexes[0]["kind"] == "range"
+    except (msgspec.DecodeError, TypeError, KeyError):
+        return reader
+    if not counted or not rows:
+        return reader
+    described["index_columns"] = [{**indexes[0], "start": rows.start, "stop": rows.stop, "step": 1}]
+    metadata = {**schema.metadata, b"pandas": msgspec.json.encode(described)}
+    told = (batch.replace_schema_metadata(metadata) for batch in reader)
+    return pa.RecordBatchReader.from_batches(schema.with_metadata(metadata), told)
 
 
 def compactable(parts: tuple[Part, ...]) -> int:

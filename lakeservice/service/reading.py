@@ -8,7 +8,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
+import pyarrow.compute as pc
 
 from lakeservice.storage.arrays import EncodedChunk, StoredArray
 from lakeservice.storage.frames import Frame, frames
@@ -63,6 +65,7 @@ class Reader:
         self._files = files
         self._limits = limits
         self._lock = threading.Lock()
+        self._lengths: dict[tuple[str, int], int] = {}
         self._open: OrderedDict[tuple[str, int], StoredArray | StoredTable] = OrderedDict()
 
     def structure(self, node: Node) -> ArrayStructure:
@@ -192,20 +195,58 @@ class Reader:
             columns=columns, where=where, limit=limit, partition=partition
         )
 
-    def _read_column(self, node: Node, selection: Selection) -> Iterator[np.ndarray[Any, Any]]:
-        parameters = _parameters(node)
+    def sized(self, node: Node) -> Node:
+        """Return a column of text with a dtype that holds its longest text; others as they are.
+
+        The column is read for it, once per version of the table.
+        """
+        structure, column = node.structure, _parameters(node).get("column")
+        if (
+            column is None
+            or not isinstance(structure, ArrayStructure)
+            or structure.data_type.kind != "U"
+            or not math.prod(structure.shape)
+        ):
+            return node
+        key = (node.id, node.version)
+        if key not in self._lengths:
+            longest = 1
+            with self._column(node, column) as reader:
+                for batch in reader:
+                    found = pc.max(pc.utf8_length(batch.column(0))).as_py()
+                    longest = max(longest, found or 1)
+            with self._lock:
+                while len(self._lengths) >= OPEN_CACHE:
+                    self._lengths.popitem()
+                self._lengths[key] = longest
+        size = self._lengths[key]
+        data_type = msgspec.structs.replace(structure.data_type, itemsize=4 * size)
+        return msgspec.structs.replace(
+            node, structure=msgspec.structs.replace(structure, data_type=data_type)
+        )
+
+    def _column(
+        self, node: Node, column: str, rows: tuple[int, int] | None = None
+    ) -> pa.RecordBatchReader:
         source = node.data_sources[0]
         if not isinstance(source.storage, TableStorage):
             raise InvalidRequestError(ErrorKind.WRONG_FAMILY, f"{node.path!r} has no rows")
         stored = StoredTable(self._objects, source.storage, source.assets, fetch_files=self._files)
-        dtype = self.structure(node).dtype
-        with stored.batches(columns=(parameters["column"],)) as reader:
-            pieces = [
-                batch.column(0).to_numpy(zero_copy_only=False).astype(dtype, copy=False)
-                for batch in reader
-            ]
-        whole = np.concatenate(pieces) if pieces else np.empty(0, dtype)
-        yield whole[selection.as_index()]
+        return stored.batches(columns=(column,), rows=rows)
+
+    def _read_column(self, node: Node, selection: Selection) -> Iterator[np.ndarray[Any, Any]]:
+        dtype, axis = self.structure(node).dtype, selection.axes[0]
+        if not axis.count:
+            yield np.empty(0, dtype)
+            return
+        ends = (axis.start, axis.start + (axis.count - 1) * axis.step)
+        with self._column(node, _parameters(node)["column"], (min(ends), max(ends) + 1)) as reader:
+            blocks = (_numpy(batch.column(0), dtype) for batch in reader)
+            if axis.step == 1 and not axis.drop:
+                yield from blocks
+                return
+            whole = np.concatenate(list(blocks))[:: axis.step]
+        yield whole.reshape(()) if axis.drop else whole
 
     def _cached(self, node: Node) -> StoredArray | StoredTable | None:
         with self._lock:
@@ -230,6 +271,12 @@ _ADVICE = {
     "container": "read one of its children",
     "bytes": "fetch its asset",
 }
+
+
+def _numpy(column: pa.Array, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    if dtype.kind == "U":
+        column = column.fill_null("")
+    return column.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
 
 
 def _parameters(node: Node) -> dict[str, Any]:

@@ -186,6 +186,7 @@ class Service:
             node = self.nodes.describe(path)
         if "/" in node.id:
             refuse_broken(node)
+            node = self.reader.sized(node)
         return node
 
     def children_count(self, node: Node) -> int | None:

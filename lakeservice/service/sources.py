@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from lakeservice.service.nested_source import NestedRows
 from lakeservice.service.node_source import NodeSource
+from lakeservice.service.partitions import rows_before, with_range_index
 from lakeservice.service.sparse_source import SparseRows
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.query import Page
@@ -90,6 +91,12 @@ class TableRows(NodeSource):
         wanted = self.columns if columns is None else columns
         if self.parts is None:
             return self._reader(wanted, self.limit, None)
+        reader = self._partition(wanted)
+        if self.where is not None or self.limit is not None:
+            return reader
+        return with_range_index(reader, rows_before(self.node, self.parts))
+
+    def _partition(self, wanted: tuple[str, ...] | None) -> pa.RecordBatchReader:
         if not self.parts:
             return self._reader(wanted, 0, None)
         first = self._reader(wanted, self.limit, self.parts[0])

@@ -6,6 +6,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
@@ -425,3 +426,42 @@ def test_what_is_not_a_table_is_not_read_as_one(http: TestClient) -> None:
     assert http.get("/api/v1/table/full/box").json()["kind"] == "wrong-family"
     answer = http.put("/api/v1/table/full/box", content=as_file(TABLE))
     assert answer.json()["kind"] == "wrong-family"
+
+
+def test_a_column_of_text_is_an_array_as_wide_as_its_longest_text(http: TestClient) -> None:
+    words = ["one", None, "gÖttingen", "", "three"]
+    table = pa.table({"w": words})
+    declare(http, table.schema)
+    put(http, table)
+    node = http.get("/api/v1/metadata/t/w").json()["data"]["attributes"]["structure"]
+    assert (node["data_type"]["kind"], node["data_type"]["itemsize"]) == ("U", 36)
+    wanted = np.array([word or "" for word in words])
+    for text, index in {
+        ":": slice(None),
+        "::-2": slice(None, None, -2),
+        "2": 2,
+        "1:3": slice(1, 3),
+    }.items():
+        answer = http.get(
+            "/api/v1/array/full/t/w",
+            params={"slice": text},
+            headers={"accept": "application/octet-stream"},
+        )
+        assert (
+            np.frombuffer(answer.content, "<U9").tolist() == np.atleast_1d(wanted[index]).tolist()
+        )
+
+
+def test_pandas_counts_the_rows_of_all_partitions(http: TestClient) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"a": range(7)})
+    declare(http, pa.Table.from_pandas(frame).schema, partitions=3)
+    pieces = [frame[:3], frame[3:4], frame[4:]]
+    for number in (2, 0, 1):
+        body = as_file(pa.Table.from_pandas(pieces[number], preserve_index=True))
+        answer = http.put("/api/v1/table/partition/t", params={"partition": number}, content=body)
+        assert answer.status_code == 200, answer.text
+    for number in range(3):
+        answer = http.get("/api/v1/table/partition/t", params={"partition": number})
+        pd.testing.assert_frame_equal(read(answer).to_pandas(), pieces[number])

@@ -109,9 +109,10 @@ def test_a_column_of_a_table_is_an_array_below_it(service: Service) -> None:
     np.testing.assert_array_equal(whole, [2.5, 1.5])
 
 
-def test_a_column_without_fixed_width_is_read_as_a_table_only(service: Service) -> None:
-    with pytest.raises(KeyError, match="no node 'rows/name'"):
-        service.describe("rows/name")
+def test_a_column_of_text_is_as_wide_as_its_longest_text(service: Service) -> None:
+    column = service.describe("rows/name")
+    whole = service.read_array_whole(column, service.selection(column, None))
+    assert whole.tolist() == ["a", "b"]
 
 
 def test_appended_rows_follow_the_old_ones(service: Service, tmp_path: Path) -> None:
