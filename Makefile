@@ -12,7 +12,7 @@ SCALE ?= 1
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help clients demo test check bench schemas lock clean
+.PHONY: help clients conformance demo test check bench schemas lock clean
 
 help:
 	@echo 'make demo     a realistic run: made, ingested, served, read back, checked (KEEP=1 leaves it serving)'
@@ -20,6 +20,7 @@ help:
 	@echo 'make check    the same without the tests'
 	@echo 'make bench    our figures beside those of Tiled, on the same data'
 	@echo 'make clients  the environment of Tiled and its clients, for tests and for bench'
+	@echo 'make conformance  the tests of Tiled itself against this server (ONLY="writing sparse": some)'
 	@echo 'make schemas  the JSON Schema files, from the types'
 	@echo 'make lock     pinned versions, from pyproject.toml'
 	@echo 'make clean    remove what make made'
@@ -37,6 +38,9 @@ $(PEER)/.ready: benchmarks/peer.lock
 	@touch $@
 
 clients: $(PEER)/.ready
+
+conformance: $(READY) $(PEER)/.ready
+	$(RUN) tests.conformance.run $(ONLY)
 
 demo: $(READY)
 	$(VENV)/bin/lakeservice demo --size $(SIZE) $(if $(KEEP),--keep)
