@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lakeservice.storage.layout import DATA, LOG, TEMPORARY, version_of
 from lakeservice.storage.references import Expected, References
+from lakeservice.storage.registered import registered_faults
 from lakeservice.storage.snapshots import latest_snapshot, read_nodes
 from lakeservice.storage.trees import read_tree
 from schemas.chunks import ArrayStorage, TableStorage, ZarrParts
@@ -89,6 +90,10 @@ def check(lake: Lake, *, clean: bool = False, older_than_s: float = 3600.0) -> R
     _compare(lake.objects, references, findings)
     if not readable:
         return Report(references.version, len(references), tuple(findings.broken))
+    findings.broken.extend(
+        Broken(path, reason)
+        for path, reason in registered_faults(lake, references.version, references.has)
+    )
     # What was committed while the objects were listed is no garbage.
     references.follow(lake.log)
     before_s = time.time() - older_than_s

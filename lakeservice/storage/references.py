@@ -71,6 +71,11 @@ class References:
         """Tell whether any entry, living or gone, refers to ``data/<id>/<segment>``."""
         return key in self._keys or key.split("/")[1] in self._whole
 
+    def has(self, node: Node) -> bool:
+        """Tell whether an entry is living, in this very revision."""
+        present = self._state.nodes([node.path]).get(node.path)
+        return present is not None and (present.id, present.revision) == (node.id, node.revision)
+
     def expected(self) -> dict[str, Expected]:
         """Return what living entries need, by ``data/<id>/<segment>``."""
         return {

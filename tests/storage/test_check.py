@@ -16,7 +16,7 @@ from lakeservice.storage.snapshots import write_snapshot
 from lakeservice.storage.trees import write_tree
 from schemas.chunks import ArrayStorage, ChunkLayout, Part, TableStorage, ZarrParts
 from schemas.commit import Append, Create, Delete
-from schemas.entry import DataSource, InnerNode, InnerTree, Node
+from schemas.entry import Asset, DataSource, InnerNode, InnerTree, Node
 from schemas.structures import ArrayStructure, ContainerStructure, DataType
 
 if TYPE_CHECKING:
@@ -160,3 +160,34 @@ def test_a_log_that_begins_after_a_snapshot_is_enough(lake: Lake) -> None:
     report = check(lake, older_than_s=NOW)
     assert (report.version, report.nodes, report.broken) == (4, 3, ())
     assert report.garbage == ("data/never/0",)
+
+
+@pytest.mark.parametrize("declared", [None, ContainerStructure()])
+def test_registered_files_that_are_gone_are_broken(
+    tmp_path: Path, declared: ContainerStructure | None
+) -> None:
+    lake = Lake.create(str(tmp_path / "lake"))
+    path = tmp_path / "run.h5"
+    path.write_bytes(b"12345")
+    status = path.stat()
+    asset = Asset(
+        data_uri=f"file://localhost{path}",
+        size_bytes=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+    )
+    source = DataSource(
+        mimetype="application/x-hdf5", management="external", assets=(asset,), declared=declared
+    )
+    with_files = Node(path="run", id="a1", data_sources=(source,))
+    committer = Committer(lake, MemoryState())
+    committer.commit([Create(node=with_files)])
+    assert check(lake).broken == ()
+    path.write_bytes(b"123456")
+    changed = Broken("run", "the file 'run.h5' changed since it was registered; ingest it again")
+    assert check(lake).broken == ((changed,) if declared is None else ())
+    path.unlink()
+    assert check(lake).broken == (
+        Broken("run", "the registered file 'run.h5' is gone or cannot be read"),
+    )
+    committer.commit([Delete(path="run")])
+    assert check(lake).broken == ()
