@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import hdf5plugin
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from ingest.ingest import ingest
 from lakeservice.commands.ingest import ServiceCommitter
 from lakeservice.service.writing import Draft
-from schemas.structures import ArrayStructure
+from schemas.structures import ArrayStructure, TableStructure
 from tests.whole.conftest import KEY
 
 if TYPE_CHECKING:
@@ -62,6 +63,10 @@ def truths(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Path:
         structure = ArrayStructure.from_numpy(array.shape, array.dtype, chunks)
         running.service.write_array(Draft(key, structure, {}), [array])
         np.save(folder / f"{key}.npy", array)
+    rows = np.arange(200_000) % 100
+    table = pa.table({"n": rows, "x": rows / 7, "t": [f"row {n % 9}" for n in range(len(rows))]})
+    structure_of_table = TableStructure.from_arrow(table.schema)
+    running.service.write_table(Draft("a table", structure_of_table, {}), table.to_reader())
     inside = folder / "raw" / "filters"
     inside.mkdir(parents=True)
     with h5py.File(folder / "filters.h5", "w") as file:
