@@ -21,7 +21,7 @@ WINDOW_ROWS = 65_536
 """Most rows that are taken at a time."""
 WINDOW_BYTES = 8 << 20
 """Rows of about this size are taken at a time."""
-ROW_BYTES = 256 << 20
+ROW_BYTES = 64 << 20
 """Largest single row that is taken apart; a larger one is sent as its buffers only."""
 
 Window = dict[str, "NDArray[Any]"]

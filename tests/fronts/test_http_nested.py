@@ -17,7 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lakeservice.service.writing import Draft
+from lakeservice.storage.check import check
 from schemas.commit import Append
+from schemas.errors import InvalidRequestError
+from schemas.structures import AwkwardStructure, DataType, RaggedStructure
 
 if TYPE_CHECKING:
     from starlette.testclient import TestClient
@@ -336,3 +340,54 @@ def test_a_range_of_an_answer_and_its_tag(ragged: TestClient) -> None:
     assert (part.status_code, part.content) == (206, whole.content[4:10])
     again = ragged.get(where, headers={"if-none-match": whole.headers["etag"]})
     assert again.status_code == 304
+
+
+def test_rows_are_added_to_what_flight_brought_as_arrow(http: TestClient, service: Service) -> None:
+    table = ak.to_arrow_table(ak.Array(LISTS), extensionarray=False)
+    structure = RaggedStructure(
+        data_type=DataType.from_numpy(np.dtype("<f8")),
+        shape=(6, None),
+        size=9,
+        chunks=((6,), None),
+    )
+    reader = pa.RecordBatchReader.from_batches(table.schema, table.to_batches())
+    service.write_table(Draft(path="n", structure=structure, metadata={}), reader)
+    body = ragged_body([[10.0]])
+    where = "/api/v1/ragged/full/n?extend=true&offset=6"
+    answer = http.patch(where, content=body, headers=ZIP)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["size"] == 10
+    assert http.get("/api/v1/ragged/full/n").json() == [*LISTS, [10.0]]
+    assert read_ragged(http.get("/api/v1/ragged/full/n?format=zip").content) == [*LISTS, [10.0]]
+    with service.read_table(service.describe("n")) as rows:
+        assert ak.from_arrow(rows.read_all()).to_list() == [*LISTS, [10.0]]
+
+
+def test_flight_refuses_other_rows_than_the_structure_says(service: Service) -> None:
+    table = ak.to_arrow_table(EVENTS, extensionarray=False)
+    structure = AwkwardStructure(length=5, form=ak.to_buffers(EVENTS)[0].to_dict())
+    reader = pa.RecordBatchReader.from_batches(table.schema, table.to_batches())
+    with pytest.raises(InvalidRequestError, match="3 rows sent, but the structure says 5"):
+        service.write_table(Draft(path="n", structure=structure, metadata={}), reader)
+
+
+def test_the_past_is_read_as_it_was_and_a_check_finds_all_of_it(
+    ragged: TestClient, service: Service
+) -> None:
+    version = service.refresh()
+    body = ragged_body([[0.0]] * 6)
+    structure = ragged_structure([6, None], 9, [[2, 3, 1], None])
+    create(ragged, "ragged", structure, "other")
+    assert ragged.put("/api/v1/ragged/full/n", content=body, headers=ZIP).status_code == 200
+    assert ragged.get("/api/v1/ragged/full/n").json() == [[0.0]] * 6
+    assert ragged.get(f"/api/v1/ragged/full/n?as_of={version}").json() == LISTS
+    report = check(service.lake, older_than_s=0)
+    assert report.ok, report.broken
+    assert not report.garbage
+
+
+def test_what_is_announced_only_is_not_kept(ragged: TestClient) -> None:
+    body = ragged_body([[0.0]] * 6)
+    where = "/api/v1/ragged/full/n?persist=false"
+    assert ragged.put(where, content=body, headers=ZIP).status_code == 200
+    assert ragged.get("/api/v1/ragged/full/n").json() == LISTS
