@@ -97,13 +97,12 @@ class Assets:
         self._raw = raw
 
     def of(self, source: DataSource) -> list[Behind]:
-        """Return what lies behind a data source: its parts in the lake, then registered files."""
-        behind = [
-            Behind(number + 1, self._part_asset(number, part.name, source), part.name)
-            for number, part in enumerate(stored_parts(source))
-        ]
-        if behind:
-            return behind
+        """Return what lies behind a data source: registered files, else its parts in the lake."""
+        if not source.assets:
+            return [
+                Behind(number + 1, self._part_asset(number, part.name, source), part.name)
+                for number, part in enumerate(stored_parts(source))
+            ]
         assets = self._registrar.assets(source)
         if source.declared is not None:
             assets = [asset for asset in assets if asset.parameter is not None] or assets
