@@ -54,6 +54,8 @@ class Draft:
     specs: tuple[Spec, ...] = ()
     access_tags: tuple[str, ...] = ()
     parents: bool = False
+    mimetype: str | None = None
+    """What a client wants a table to be told as; None for what it is stored as."""
 
 
 class Writer:
@@ -137,7 +139,7 @@ class Writer:
                 structure, source = writer.structure, DataSource(mimetype=ZARR, storage=storage)
             elif isinstance(structure, TableStructure):
                 structure.to_arrow()
-                source = DataSource(mimetype=PARQUET, storage=TableStorage())
+                source = DataSource(mimetype=draft.mimetype or PARQUET, storage=TableStorage())
                 structure = msgspec.structs.replace(structure, rows=0)
             elif not isinstance(structure, ContainerStructure):
                 source = DataSource(mimetype=PARQUET, storage=TableStorage())

@@ -465,3 +465,30 @@ def test_pandas_counts_the_rows_of_all_partitions(http: TestClient) -> None:
     for number in range(3):
         answer = http.get("/api/v1/table/partition/t", params={"partition": number})
         pd.testing.assert_frame_equal(read(answer).to_pandas(), pieces[number])
+
+
+@pytest.mark.parametrize(
+    ("mimetype", "name", "status"),
+    [
+        ("text/csv", None, 200),
+        ("application/x-tiled-sql-table", "run_7", 200),
+        ("application/x-does-not-exist", None, 415),
+        ("application/x-tiled-sql-table", "Run 7", 422),
+    ],
+)
+def test_a_table_is_declared_with_a_media_type_and_a_name(
+    http: TestClient, mimetype: str, name: str | None, status: int
+) -> None:
+    source = {
+        "structure_family": "table",
+        "structure": structure_document(TableStructure.from_arrow(TABLE.schema)),
+        "mimetype": mimetype,
+        "parameters": {} if name is None else {"table_name": name},
+    }
+    asked = {"structure_family": "table", "data_sources": [source], "id": "t"}
+    answer = http.post("/api/v1/metadata/", json=asked)
+    assert answer.status_code == status, answer.text
+    if status == 200:
+        put(http, TABLE)
+        told = http.get("/api/v1/metadata/t", params={"include_data_sources": True}).json()
+        assert told["data"]["attributes"]["data_sources"][0]["mimetype"] == mimetype

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from lakeservice.fronts.http.declared_tables import table_media_type
 from lakeservice.fronts.http.documents import document, document_type
 from lakeservice.fronts.http.envelope import envelope, source_documents, spec_documents
 from lakeservice.fronts.http.etags import entity_tag
@@ -126,7 +127,15 @@ def _draft(under: str, asked: _Create, *, parents: bool) -> Draft:
         specs=tuple(Spec(spec) if isinstance(spec, str) else spec for spec in asked.specs),
         access_tags=tuple(asked.access_tags or ()),
         parents=parents,
+        mimetype=_media_type(asked),
     )
+
+
+def _media_type(asked: _Create) -> str | None:
+    if asked.structure_family != "table" or not asked.data_sources:
+        return None
+    source = asked.data_sources[0]
+    return table_media_type(source.mimetype, source.parameters or {})
 
 
 def _external(asked: _Create) -> DataSource | None:
