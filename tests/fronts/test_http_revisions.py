@@ -24,8 +24,10 @@ def change(http: TestClient, path: str = "box", *, drop: bool = False, **parts: 
     assert answer.status_code == 200, answer.text
 
 
-def listed(http: TestClient, path: str = "box", **params: Any) -> list[tuple[int, Any]]:
-    answer = http.get(f"/api/v1/revisions/{path}", params=params)
+def listed(
+    http: TestClient, path: str = "box", page: dict[str, int] | None = None
+) -> list[tuple[int, Any]]:
+    answer = http.get(f"/api/v1/revisions/{path}", params=page)
     assert answer.status_code == 200, answer.text
     return [
         (one["revision_number"], one["attributes"]["metadata"]) for one in answer.json()["data"]
@@ -62,8 +64,8 @@ def test_pages_of_revisions_lead_to_the_next(box: TestClient) -> None:
         numbers += [one["revision_number"] for one in page["data"]]
         address = page["links"]["next"]
     assert numbers == [1, 2, 3]
-    assert listed(box, **{"page[offset]": 10}) == []
-    assert listed(box, **{"page[limit]": 0}) == []
+    assert listed(box, page={"page[offset]": 10}) == []
+    assert listed(box, page={"page[limit]": 0}) == []
 
 
 def test_a_dropped_revision_is_not_kept(box: TestClient) -> None:
@@ -113,7 +115,7 @@ def test_the_root_has_revisions_too(box: TestClient) -> None:
 def test_only_the_newest_revisions_are_kept(box: TestClient) -> None:
     for n in range(1, MAX_REVISIONS + 3):
         change(box, metadata={"n": n})
-    found = listed(box, **{"page[limit]": 300})
+    found = listed(box, page={"page[limit]": 300})
     assert [number for number, _ in found] == list(range(3, MAX_REVISIONS + 3))
     assert found[-1][1] == {"n": MAX_REVISIONS + 1}
 
