@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from lakeservice.export.exporter import Piece
-    from lakeservice.export.hdf5_columns import Column
     from lakeservice.export.prepared import Prepared
     from lakeservice.export.sources import ContainerSource, Source, TableSource
 
@@ -32,13 +31,16 @@ def prepare(container: ContainerSource) -> Prepared:
     """Return a file of everything below a container; the elements of arrays are not read yet."""
     with Layout() as layout:
         groups: dict[tuple[str, ...], Any] = {(): layout.file}
+        plotted: str | None = None
         _describe(layout.file, container, "NXroot")
         for step in walk(container):
             above = groups[step.path[:-1]]
             made = _put(layout, above, step.path[-1], step.source)
             if step.source.family == "container":
                 groups[step.path] = made
-        _point_to_default(layout.file)
+            if plotted is None and _is_plot(made, step.source):
+                plotted = made.name
+        _point_to(layout.file, plotted)
     return layout.prepared
 
 
@@ -48,7 +50,7 @@ def prepare_table(table: TableSource) -> Prepared:
         group = layout.group(layout.file, table.name or "table")
         set_attributes(layout.file, {"NX_class": "NXroot"})
         _fill(layout, group, table)
-        _point_to_default(layout.file)
+        _point_to(layout.file, group.name if _is_plot(group, table) else None)
     return layout.prepared
 
 
@@ -71,24 +73,22 @@ def _put(layout: Layout, above: Any, name: str, source: Any) -> Any:
 
 
 def _fill(layout: Layout, group: Any, table: TableSource) -> None:
-    columns = columns_of(table)
-    for column in columns:
-        layout.column(group, column, table)
+    made = [layout.column(group, column, table) for column in columns_of(table)]
     set_attributes(group, table.metadata)
     if table.family == "table":
-        set_attributes(group, _plot(columns))
+        set_attributes(group, _plot(made))
     else:
         set_attributes(group, {"family": table.family})
         if hasattr(table, "shape"):
             set_attributes(group, {"shape": list(table.shape)})
 
 
-def _plot(columns: Sequence[Column]) -> Mapping[str, Any]:
+def _plot(columns: Sequence[Any]) -> Mapping[str, Any]:
     """Return what makes a viewer plot the second column of numbers over the first."""
     numbers = [
-        column.name
+        column.name.rpartition("/")[2]
         for column in columns
-        if column.stored.dtype.kind in "iuf" and not column.shape and not column.loose
+        if column.dtype.kind in "iuf" and column.ndim == 1
     ]
     if not numbers:
         return {"NX_class": "NXcollection"}
@@ -103,22 +103,22 @@ def _describe(group: Any, source: Source, usual: str) -> None:
     set_attributes(group, {"NX_class": classes[0] if classes else usual})
 
 
-def _point_to_default(file: Any) -> None:
-    """Lead viewers from the root to the first group that can be plotted."""
-    found: list[str] = []
+def _is_plot(made: Any, source: Source) -> bool:
+    """Tell whether viewers can plot a group, as far as it says so itself."""
+    if source.family not in ("table", "container"):
+        return False
+    signal = made.attrs.get("signal")
+    if made.attrs.get("NX_class") != "NXdata" or not isinstance(signal, str):
+        return False
+    return source.family == "container" or bool(len(made[signal]))
 
-    def look(name: str, item: Any) -> bool | None:
-        signal = item.attrs.get("signal")
-        if item.attrs.get("NX_class") == "NXdata" and signal in item and item[signal].size:
-            found.append(name)
-            return True
-        return None
 
-    file.visititems(look)
-    if not found:
+def _point_to(file: Any, plotted: str | None) -> None:
+    """Lead viewers from the root to a group that can be plotted, unless the data do so."""
+    if plotted is None or "default" in file.attrs:
         return
     group = file
-    for name in found[0].split("/"):
+    for name in plotted.strip("/").split("/"):
         set_attributes(group, {"default": name})
         group = group[name]
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 MAX_LIST_BYTES = 32 << 10
 """Longer lists of numbers become text: an attribute of HDF5 holds 64 kB with everything."""
 
+NAME_CHARS = 1_000
+"""Longer names of attributes are cut."""
+
 
 def set_attributes(target: Any, attributes: Mapping[str, Any]) -> None:
     """Write metadata on a group or a dataset; what is there already stays.
@@ -21,7 +24,7 @@ def set_attributes(target: Any, attributes: Mapping[str, Any]) -> None:
     everything else, such as nested objects, is JSON text.
     """
     for key, value in attributes.items():
-        name = key.replace("\0", "") or "_"
+        name = key.replace("\0", "")[:NAME_CHARS] or "_"
         if name not in target.attrs:
             target.attrs[name] = attribute_value(value)
 
@@ -53,7 +56,7 @@ def _list_value(values: list[Any]) -> Any:
             numbers = np.array(values)
         except OverflowError:
             return _json(values)
-        if numbers.dtype.kind in "iufb":
+        if numbers.dtype.kind in ("iu" if kinds == {int} else "fb"):
             return numbers
     return _json(values)
 

@@ -113,7 +113,7 @@ def _sheet(names: Sequence[str], rows: Iterator[tuple[Cell, ...]]) -> Iterator[s
 
 
 def _cell(value: Cell) -> str:
-    if value is None or value == "":
+    if value is None or value == "" or value != value:
         return "<c/>"
     if isinstance(value, bool):
         return f'<c t="b"><v>{int(value)}</v></c>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from typing import Any
 
 import h5py
@@ -162,6 +163,31 @@ def test_any_range_of_the_file_is_that_of_the_whole() -> None:
     assert prepared.size == len(whole)
     for start, stop in ((0, 10), (100, 3_000), (len(whole) - 7, len(whole)), (0, len(whole))):
         assert b"".join(prepared.pieces(start, stop)) == whole[start:stop]
+
+
+def test_the_same_data_give_the_same_bytes_at_another_time() -> None:
+    source = InMemoryContainer(
+        metadata={"text": "x", "numbers": [1.5]},
+        below=[arrays(), InMemoryTable(name="table", table=TABLE_OF_ALL)],
+    )
+    first = written(CONTAINER, source)
+    time.sleep(1.1)  # HDF5 would keep times in whole seconds
+    assert written(CONTAINER, source) == first
+
+
+def test_names_that_hdf5_does_not_know_are_made_free() -> None:
+    rows = pa.table({name: [number] for number, name in enumerate(["", ".", "a/b", "a_b", "_"])})
+    file = opened(written(TABLE, InMemoryTable(name="t", table=rows)))
+    assert [int(one[0]) for one in file["t"].values()] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("kind", ["V8", "g", "G", "S0", "M8[25s]", "m8[D]"])
+def test_rare_types_can_be_written(kind: str) -> None:
+    array = np.zeros(3, kind)
+    file = opened(
+        written(CONTAINER, InMemoryContainer(below=[InMemoryArray(name="a", array=array)]))
+    )
+    assert file["a"].shape == (3,)
 
 
 def test_an_array_that_cannot_be_read_is_told_of() -> None:
