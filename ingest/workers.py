@@ -30,7 +30,7 @@ _LEAVE_S = 5.0
 class Limits:
     """What a worker may use."""
 
-    silence_s: float = 300.0
+    silence_s: float = 60.0
     """A worker that neither finishes a file nor writes a block for so long is ended."""
     memory_mb: int = 4096
     """Memory of its own that a worker may have; not enforced where the system cannot."""
