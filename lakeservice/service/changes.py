@@ -57,7 +57,7 @@ class Changes:
         describe: Callable[[str], Node],
         path: str,
         make: Callable[[Node], Change],
-        commit: Callable[[Update | Append], None],
+        commit: Callable[[Update | Append], object],
     ) -> None:
         """Change a node from the state that it has, whoever else changes it meanwhile.
 
@@ -103,7 +103,7 @@ class Changes:
         path: str,
         number: int,
         rows: Rows,
-        commit: Callable[[Update | Append], None],
+        commit: Callable[[Update | Append], object],
     ) -> None:
         """Add written rows to a partition of a table, and commit; as `apply`."""
         change = self.tables.appended(describe(path), number, rows)
@@ -128,7 +128,7 @@ class Changes:
         path: str,
         origin: tuple[int, ...],
         block: np.ndarray[Any, Any],
-        commit: Callable[[Update | Append], None],
+        commit: Callable[[Update | Append], object],
     ) -> None:
         """Write a block of an array that exists, and commit; as `apply`.
 

@@ -276,7 +276,8 @@ _ADVICE = {
 def _numpy(column: pa.Array, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     if dtype.kind == "U":
         column = column.fill_null("")
-    return column.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
+    found: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
+    return found.astype(dtype, copy=False)
 
 
 def _parameters(node: Node) -> dict[str, Any]:

@@ -436,12 +436,13 @@ def test_a_column_of_text_is_an_array_as_wide_as_its_longest_text(http: TestClie
     node = http.get("/api/v1/metadata/t/w").json()["data"]["attributes"]["structure"]
     assert (node["data_type"]["kind"], node["data_type"]["itemsize"]) == ("U", 36)
     wanted = np.array([word or "" for word in words])
-    for text, index in {
+    asked: dict[str, Any] = {
         ":": slice(None),
         "::-2": slice(None, None, -2),
         "2": 2,
         "1:3": slice(1, 3),
-    }.items():
+    }
+    for text, index in asked.items():
         answer = http.get(
             "/api/v1/array/full/t/w",
             params={"slice": text},
