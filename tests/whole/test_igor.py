@@ -64,7 +64,9 @@ def fill(service: Service) -> None:
         stop = {"exit_status": "success", "num_events": {"primary": 5}}
         names = {"stream_names": ["primary"]}
         make(f"raw/{uid}", ("BlueskyRun 1",), start=start, stop=stop, summary=names)
-        keys: dict[str, Any] = {"det": {}, "motor": {}, **({"saxs_image": {}} if uid == IMAGES else {})}
+        keys: dict[str, Any] = {"det": {}, "motor": {}}
+        if uid == IMAGES:
+            keys["saxs_image"] = {}
         below = f"raw/{uid}/primary"
         make(below, ("BlueskyEventStream 1",))
         make(f"{below}/data", ("xarray_dataset",), descriptors=[{"data_keys": keys}])
