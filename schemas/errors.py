@@ -110,6 +110,7 @@ _CLASSES: dict[type[LakeError], tuple[ErrorKind, ...]] = {
         ErrorKind.NODE_NOT_FOUND,
         ErrorKind.VERSION_NOT_FOUND,
         ErrorKind.ASSET_NOT_FOUND,
+        ErrorKind.WINDOW_PASSED,
     ),
     ConflictError: (
         ErrorKind.PATH_TAKEN,
@@ -128,7 +129,6 @@ _CLASSES: dict[type[LakeError], tuple[ErrorKind, ...]] = {
         ErrorKind.ASSET_MISSING,
     ),
     UnavailableError: (
-        ErrorKind.WINDOW_PASSED,
         ErrorKind.STORE_UNAVAILABLE,
         ErrorKind.STORE_FULL,
         ErrorKind.STORE_UNSAFE,

@@ -57,7 +57,7 @@ WIRE: dict[ErrorKind, Wire] = {
     ErrorKind.STORE_FULL: Wire(507, "FlightUnavailableError"),
     ErrorKind.STORE_UNSAFE: Wire(503, "FlightUnavailableError"),
     ErrorKind.BUSY: Wire(503, "FlightUnavailableError"),
-    ErrorKind.WINDOW_PASSED: Wire(410, "FlightUnavailableError"),
+    ErrorKind.WINDOW_PASSED: Wire(410, "FlightServerError"),
     ErrorKind.BAD_RANGE: Wire(416, "FlightServerError"),
     ErrorKind.BAD_PARAMETER: Wire(422, "FlightServerError"),
     ErrorKind.DOES_NOT_FIT: Wire(409, "FlightServerError"),

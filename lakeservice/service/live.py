@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from schemas.errors import ErrorKind, InvalidRequestError, UnavailableError
+from schemas.errors import ErrorKind, InvalidRequestError, NotFoundError
 from schemas.path import ancestors_of, parent_of
 
 if TYPE_CHECKING:
@@ -203,12 +203,12 @@ class Hub:
 
         Raises
         ------
-        UnavailableError
+        NotFoundError
             ``window-passed``: it is not kept any more.
         """
         with self._lock:
             if cursor < topic.dropped:
-                raise UnavailableError(
+                raise NotFoundError(
                     ErrorKind.WINDOW_PASSED,
                     f"updates {cursor + 1} to {topic.dropped} were read too late and are gone; "
                     "describe the node and subscribe again",
@@ -339,7 +339,7 @@ class Subscription:
 
         Raises
         ------
-        UnavailableError
+        NotFoundError
             ``window-passed``: the next one is gone, because this reader was too slow.
         """
         event = self._hub.after(self.topic, self._cursor)

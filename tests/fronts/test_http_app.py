@@ -30,7 +30,12 @@ def test_the_about_document_is_what_clients_need_to_connect(http: TestClient) ->
     told = http.get("/api/v1/").json()
     assert told["api_version"] == 0
     assert told["library_version"] == "0.2.20"
-    assert told["authentication"] == {"required": True, "providers": [], "links": None}
+    authentication = told["authentication"]
+    assert (authentication["required"], authentication["providers"]) == (True, [])
+    # Tiled's client reads all five, and from the cookie what it sends when it revokes a key.
+    named = {"whoami", "apikey", "refresh_session", "revoke_session", "logout"}
+    assert set(authentication["links"]) == named
+    assert "tiled_csrf" in http.cookies
     assert told["links"]["self"] == "http://lake/api/v1"
     assert told["formats"]["array"][0] == "application/octet-stream"
     assert told["formats"]["table"][0] == "application/vnd.apache.arrow.file"

@@ -14,7 +14,7 @@ from lakeservice.service.live import Delivery
 from lakeservice.service.service import Service
 from lakeservice.service.writing import Draft
 from schemas.commit import Delete, Update
-from schemas.errors import ConflictError, ErrorKind, InvalidRequestError, UnavailableError
+from schemas.errors import ConflictError, ErrorKind, InvalidRequestError, NotFoundError
 from schemas.structures import ArrayStructure, ContainerStructure, DataType
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def test_what_is_kept_stays_in_bounds_and_a_slow_reader_is_told_what_it_lost(lak
             service.live.announce(node, [Delivery(payload=b"x" * 10_000)])
             assert quick.take() is not None
             assert service.live.held_bytes <= 100_000
-        with pytest.raises(UnavailableError, match="read too late") as caught:
+        with pytest.raises(NotFoundError, match="read too late") as caught:
             slow.take()
         assert caught.value.kind is ErrorKind.WINDOW_PASSED
         assert 5 <= len(told(listen(service, "a", 0))) <= 9

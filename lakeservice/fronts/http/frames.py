@@ -109,7 +109,7 @@ class Frames:
         if event.kind == "described":
             content["type"] = "container-child-metadata-updated"
             del content["structure_family"], content["data_sources"], content["access_tags"]
-            content["revision_number"] = node.revision - 1
+            content["revision_number"] = len(node.history)
         frame = self._frame(content)
         if len(frame) > FRAME_BYTES:
             links = node_links(self._base, node)
