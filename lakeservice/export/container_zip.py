@@ -45,6 +45,9 @@ def write(container: ContainerSource) -> Iterator[Piece]:
             if source.family == "container":
                 archive.mkdir("/".join(step.path) + "/")
                 continue
+            if source.family == "bytes" and (found := source.file()) is not None:
+                name = "/".join((*step.path[:-1], _named(step.path[-1], found[0])))
+                yield from _file(archive, sink, name, found[1])
             exporter = forms.get(source.family)
             if exporter is None or source.problem is not None:
                 continue
@@ -53,6 +56,12 @@ def write(container: ContainerSource) -> Iterator[Piece]:
             yield from _file(archive, sink, name, exporter.write(source))
     if rest := sink.take():
         yield rest
+
+
+def _named(node: str, file: str) -> str:
+    """Return the node's name with the suffix of its file."""
+    suffix = file.rpartition(".")[2] if "." in file else ""
+    return node if not suffix or node.endswith(f".{suffix}") else f"{node}.{suffix}"
 
 
 def check(container: ContainerSource) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from lakeservice.export.exporter import Piece
     from lakeservice.storage.archives import Member
     from schemas.entry import DataSource, Spec
     from schemas.structures import StructureFamily
@@ -155,4 +156,12 @@ class ContainerSource(Source, Protocol):
 
     def children(self) -> Iterator[Source]:
         """Yield a source for each child, in the container's order."""
+        ...
+
+
+class FileSource(Source, Protocol):
+    """A file that nobody looks into."""
+
+    def file(self) -> tuple[str, Iterator[Piece]] | None:
+        """Return the file's name and its bytes; None where it is not given away."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ from lakeservice.service.nested_source import NestedRows
 from lakeservice.service.node_source import NodeSource
 from lakeservice.service.partitions import rows_before, with_range_index
 from lakeservice.service.sparse_source import SparseRows
-from schemas.errors import ErrorKind, InvalidRequestError
+from schemas.errors import AccessError, ErrorKind, InvalidRequestError, NotFoundError
+from schemas.path import join_path
 from schemas.query import Page
 from schemas.selection import Selection, select
 from schemas.ticket import Search
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from lakeservice.export.exporter import Piece
     from lakeservice.export.sources import Source
     from lakeservice.service.service import Service
     from schemas.entry import Node
@@ -138,17 +141,44 @@ class ContainerRows(NodeSource):
         return (*super().identity, version, self.fields)
 
     def children(self) -> Iterator[Source]:
-        """Yield a source for each child, in the container's order."""
+        """Yield a source for each child in the container's order, or as they are asked for."""
+        for node in self._named() if self.fields else self._all():
+            yield source_of(self.service, node, options=self.options, as_of=self.as_of)
+
+    def _named(self) -> Iterator[Node]:
+        for name in dict.fromkeys(self.fields):
+            if "/" not in name:
+                with contextlib.suppress(NotFoundError):
+                    path = join_path(self.node.path, name)
+                    yield self.service.describe(path, as_of=self.as_of)
+
+    def _all(self) -> Iterator[Node]:
         page = Page(limit=CHILDREN)
         while True:
             asked = Search(under=self.node.path, page=page, as_of=self.as_of)
             found = self.service.search(asked)
-            for child in found.nodes:
-                if not self.fields or child.name in self.fields:
-                    yield source_of(self.service, child, options=self.options, as_of=self.as_of)
+            yield from found.nodes
             if found.cursor is None:
                 return
             page = Page(limit=CHILDREN, cursor=found.cursor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRows(NodeSource):
+    """A file that is given away as it is, as a `FileSource`."""
+
+    def file(self) -> tuple[str, Iterator[Piece]] | None:
+        """Return the file's name and its bytes; None where there is not one, or not for others."""
+        behind = [
+            one for source in self.node.data_sources for one in self.service.assets.of(source)
+        ]
+        if len(behind) != 1 or behind[0].asset.is_directory:
+            return None
+        try:
+            name, length, read = self.service.assets.bytes_of(self.node, behind[0].id, None)
+        except AccessError:
+            return None
+        return name, read(0, length)
 
 
 def source_of(
@@ -178,8 +208,8 @@ def source_of(
             return NestedRows(service=service, node=node, options=asked)
         case "container":
             return ContainerRows(service=service, node=node, options=asked, as_of=as_of)
-    if node.family == "bytes":
-        return NodeSource(service=service, node=node, options=asked)
+        case "bytes":
+            return FileRows(service=service, node=node, options=asked)
     raise InvalidRequestError(
         ErrorKind.WRONG_FAMILY, f"{node.path!r} is a {node.family}, which no exporter reads"
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +18,18 @@ from lakeservice.export.container_json import DATA, TREE
 from lakeservice.export.container_zip import ZIP
 from lakeservice.export.walking import walk
 from schemas.errors import ErrorKind, InvalidRequestError
-from tests.export.memory import InMemoryArray, InMemoryContainer, InMemoryTable, written
+from tests.export.memory import (
+    InMemory,
+    InMemoryArray,
+    InMemoryContainer,
+    InMemoryTable,
+    written,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from schemas.structures import StructureFamily
 
 ARRAY = InMemoryArray(name="image", array=np.arange(6).reshape(2, 3), metadata={"unit": "mm"})
 ROWS = InMemoryTable(name="rows", table=pa.table({"x": [1, 2], "s": ["a", None]}))
@@ -88,3 +101,20 @@ def test_too_many_nodes_for_one_file_are_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(InvalidRequestError, match="more than 2 nodes") as caught:
         list(walk(TOP))
     assert caught.value.kind is ErrorKind.TOO_LARGE
+
+
+@dataclass(frozen=True, kw_only=True)
+class InMemoryFile(InMemory):
+    """A file of some bytes."""
+
+    family: StructureFamily = "bytes"
+
+    def file(self) -> tuple[str, Iterator[bytes]] | None:
+        return ("notes.txt", iter((b"one ", b"two"))) if self.name else None
+
+
+def test_a_zip_holds_files_as_they_are() -> None:
+    files = [InMemoryFile(name="notes"), InMemoryFile(name="notes2.txt"), InMemoryFile(name="")]
+    archive = unpacked(InMemoryContainer(below=files))
+    assert archive.namelist() == ["metadata.json", "notes.txt", "notes2.txt"]
+    assert archive.read("notes.txt") == b"one two"

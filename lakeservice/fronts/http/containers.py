@@ -47,7 +47,7 @@ def _container(call: Call, node: Node, fields: tuple[str, ...]) -> Reply:
     if missing:
         raise InvalidRequestError(
             ErrorKind.UNKNOWN_COLUMN,
-            f"{node.path!r} has no child {', '.join(sorted(missing))!r}; "
+            f"{node.path!r} has no child {', '.join(sorted(missing))[:200]!r}; "
             "list them with search/, or leave field out for all",
         )
     form = exporter_for(call, node)
