@@ -10,9 +10,10 @@ import msgspec
 from lakeservice.codecs.grid import Grid
 from lakeservice.service.table_changes import Change, Rows, TableChanges
 from lakeservice.service.turns import Turns
-from lakeservice.service.writing import ZARR, removed_on_failure
+from lakeservice.service.writing import ZARR, remove, removed_on_failure
 from lakeservice.storage.array_writer import ArrayWriter
 from lakeservice.storage.block_writer import BlockWriter
+from lakeservice.storage.coarser import coarsened, is_worth_it
 from lakeservice.storage.mutations import stored_parts
 from lakeservice.storage.region_writer import RegionWriter
 from schemas.chunks import ArrayStorage, ZarrParts
@@ -194,11 +195,22 @@ class Changes:
                 f"The region from {origin} to {ends} does not fit within current array shape "
                 f"{structure.shape}. Use ?extend=true to extend the array dimensions to fit.",
             )
+        prefix: str | None = None
+        if axes and is_worth_it(structure, storage, ends[0]):
+            prefix = f"data/{node.id}/{uuid.uuid4().hex[:12]}"
+            with removed_on_failure(self._objects, prefix):
+                structure, storage = coarsened(self._objects, structure, storage, prefix)
         writer = RegionWriter(self._objects, structure, storage)
+
+        def discard() -> None:
+            writer.discard()
+            if prefix is not None:
+                remove(self._objects, prefix)
+
         try:
             structure, storage = writer.write(origin, block)
         except BaseException:
-            writer.discard()
+            discard()
             raise
         source = msgspec.structs.replace(node.data_sources[0], storage=storage)
         update = Update(
@@ -208,7 +220,7 @@ class Changes:
             structure=structure,
             data_sources=(source,),
         )
-        return Change(update, writer.discard)
+        return Change(update, discard)
 
     def replace_array(self, node: Node, rows: Iterable[np.ndarray[Any, Any]]) -> Update:
         """Write all of an array anew, beside the old one; returns the mutation that swaps them."""

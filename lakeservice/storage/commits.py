@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from schemas.chunks import Part
     from schemas.commit import Applied, Commit
     from schemas.entry import DataSource
+    from schemas.structures import Chunks
 
 ROOT = Node(path="", id=ROOT_ID)
 """The container at the empty path, before anybody has updated it."""
@@ -214,10 +215,15 @@ def _longer(structure: Structure, source: DataSource, parts: tuple[Part, ...]) -
         return replace(
             structure,
             shape=(structure.shape[0] + added, *structure.shape[1:]),
-            blocks=None,
+            blocks=_regular(structure.blocks),
             chunks=(_grown(structure, stored, lengths), *structure.chunks[1:]),
         )
     return structure
+
+
+def _regular(blocks: Chunks | None) -> Chunks | None:
+    """Return a grid that goes on by itself where an array grows; None for others."""
+    return blocks if blocks and all(isinstance(size, int) for size in blocks) else None
 
 
 def _grown(structure: ArrayStructure, stored: int, lengths: Sequence[int]) -> int | tuple[int, ...]:

@@ -248,7 +248,10 @@ def _longer(
         sizes if isinstance(sizes, int) else _grown(sizes, length, size)
         for sizes, length, size in zip(structure.chunks, shape, stored, strict=True)
     )
-    longer = msgspec.structs.replace(structure, shape=shape, chunks=chunks, blocks=None)
+    told = structure.blocks
+    if told is not None and not all(isinstance(sizes, int) for sizes in told):
+        told = None
+    longer = msgspec.structs.replace(structure, shape=shape, chunks=chunks, blocks=told)
     longer.check()
     return longer
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lakeservice.fronts.http.structures import data_type_document
+from lakeservice.storage import coarser
 from lakeservice.storage.check import check
 from schemas.structures import DataType
 
@@ -274,3 +275,34 @@ def test_a_slice_of_a_block_is_written_alone(http: TestClient) -> None:
     whole = np.zeros((4, 4), "<i4")
     whole[3, :2] = [7, 8]
     np.testing.assert_array_equal(read(http, "a", whole), whole)
+
+
+def test_rows_that_come_one_by_one_get_larger_chunks_and_blocks_are_counted_as_before(
+    http: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coarser, "MANY_CHUNKS", 5)
+    declare(http, (1, 4), [[1], [4]], "<i4", "a")
+    put(http, "a", np.zeros((1, 4), "<i4"))
+    versions = []
+    for row in range(1, 100):
+        block = np.full((1, 4), row, "<i4")
+        assert patch(http, "a", block, (row, 0), extend=True).is_success
+        versions.append(service.nodes.version)
+    whole = np.repeat(np.arange(100, dtype="<i4")[:, None], 4, axis=1)
+    np.testing.assert_array_equal(read(http, "a", whole), whole)
+    storage: Any = service.describe("a").data_sources[0].storage
+    assert storage.layout.chunk_shape[0] > 15
+    for row in (0, 7, 50, 99):
+        answer = http.get(
+            "/api/v1/array/block/a",
+            params={"block": f"{row},0", "expected_shape": "1,4"},
+            headers={"accept": "application/octet-stream"},
+        )
+        np.testing.assert_array_equal(np.frombuffer(answer.content, "<i4"), whole[row])
+    answer = http.get(
+        "/api/v1/array/full/a",
+        params={"as_of": versions[2]},
+        headers={"accept": "application/octet-stream"},
+    )
+    np.testing.assert_array_equal(np.frombuffer(answer.content, "<i4").reshape(-1, 4), whole[:4])
+    assert check(service.lake).ok
