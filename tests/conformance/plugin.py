@@ -140,6 +140,8 @@ def from_app(cls, app, *, cache=UNSET, headers=None, timeout=None, api_key=UNSET
     key = KEY if api_key is UNSET else api_key
     address = f"{tenant.url}/api/v1/"
     context = cls(address, api_key=key, headers=headers, timeout=timeout, **given)
+    # A client on this machine would get bytes as they are; one from elsewhere, compressed.
+    context.http_client.headers["X-Forwarded-For"] = "192.0.2.1"
     context.http_client.base_url = tenant.url  # tests ask for relative addresses
     if not isinstance(tree, CatalogContainerAdapter):
         push(tree, from_context(cls(address, api_key=KEY), remember_me=False))

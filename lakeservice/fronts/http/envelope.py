@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from lakeservice.fronts.http.partitions import told_partitions
@@ -10,8 +11,12 @@ from lakeservice.fronts.http.structures import structure_document
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from starlette.datastructures import Headers
+
     from lakeservice.service.assets import Assets, Behind
     from schemas.entry import DataSource, Node, Spec
+
+_TILED = re.compile(r"python-tiled/(\d+)\.(\d+)\.(\d+)")
 
 
 def envelope(
@@ -26,13 +31,32 @@ def spec_documents(specs: Sequence[Spec]) -> list[dict[str, Any]]:
     return [{"name": spec.name, "version": spec.version} for spec in specs]
 
 
-def source_documents(node: Node, assets: Assets | None = None) -> list[dict[str, Any]]:
-    """Return the data sources of a node, with the files behind it where it is told who knows."""
+def source_documents(
+    node: Node, assets: Assets | None = None, *, sizes: bool = True
+) -> list[dict[str, Any]]:
+    """Return the data sources of a node, with the files behind it where it is told who knows.
+
+    Parameters
+    ----------
+    sizes
+        Whether the files' sizes are among it; see `knows_sizes`.
+    """
     structure = structure_document(node.structure, partitions=told_partitions(node))
-    return [
+    documents = [
         _source_document(number, source, node.family, structure, assets)
         for number, source in enumerate(node.data_sources, 1)
     ]
+    if not sizes:
+        for document in documents:
+            for asset in document["assets"]:
+                del asset["size"]
+    return documents
+
+
+def knows_sizes(headers: Headers) -> bool:
+    """Tell whether a client takes assets with sizes; Tiled's before 0.2.13 fails on them."""
+    match = _TILED.match(headers.get("user-agent", ""))
+    return match is None or tuple(map(int, match.groups())) >= (0, 2, 13)
 
 
 def _source_document(

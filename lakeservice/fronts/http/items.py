@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lakeservice.fronts.http.envelope import source_documents, spec_documents
+from lakeservice.fronts.http.envelope import knows_sizes, source_documents, spec_documents
 from lakeservice.fronts.http.links import node_links
 from lakeservice.fronts.http.operations import FLAG_LINKS, Parameter
 from lakeservice.fronts.http.partitions import told_partitions
@@ -156,7 +156,9 @@ class Items:
                 "structure": structure,
                 "access_tags": list(node.access_tags) if "access_tags" in fields else None,
                 "sorting": sorting if "sorting" in fields else None,
-                "data_sources": source_documents(node, assets)
+                "data_sources": source_documents(
+                    node, assets, sizes=knows_sizes(self._call.headers)
+                )
                 if "data_sources" in fields
                 else None,
             },
