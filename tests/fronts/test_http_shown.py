@@ -93,6 +93,17 @@ def test_a_wide_container_comes_without_its_contents(dataset: TestClient) -> Non
     assert structure == {"contents": None, "count": 501}
 
 
+def test_names_come_on_larger_pages(dataset: TestClient) -> None:
+    make(dataset, "", "wide")
+    for number in range(120):
+        make(dataset, "wide", f"n{number}")
+    assert len(keys(dataset, "search/wide", fields="", sort="")) == 120
+    assert len(keys(dataset, "search/wide")) == 100
+    for fields, limit in (("", 1001), ("metadata", 301)):
+        params: dict[str, Any] = {"fields": fields, "page[limit]": limit}
+        assert dataset.get("/api/v1/search/wide", params=params).status_code == 422
+
+
 def test_a_deep_search_goes_as_far_down_as_is_asked(dataset: TestClient) -> None:
     assert keys(dataset, "search-deep/", max_depth=1) == ["box"]
     assert keys(dataset, "search-deep/", max_depth=2) == ["box", "set"]

@@ -17,6 +17,8 @@ PAGE_LIMIT = 100
 """Nodes on a page, unless asked."""
 MAX_PAGE_LIMIT = 300
 """Most nodes on a page."""
+NAMES_LIMIT = 1000
+"""Nodes on a page where nothing but their names is asked for: programs take it for all of them."""
 MAX_SORT_KEYS = 16
 MAX_LEVELS = 64
 """Most levels that a deep search can be limited to."""
@@ -107,11 +109,12 @@ def read_page(call: Call) -> Page:
     InvalidRequestError
         ``bad-parameter``: not a number, or a page above `MAX_PAGE_LIMIT`.
     """
-    limit = call.integer("page[limit]", PAGE_LIMIT)
-    if limit is None or limit > MAX_PAGE_LIMIT:
+    names_only = call.params.getlist("fields") == [""]
+    most = NAMES_LIMIT if names_only else MAX_PAGE_LIMIT
+    limit = call.integer("page[limit]", NAMES_LIMIT if names_only else PAGE_LIMIT)
+    if limit is None or limit > most:
         raise InvalidRequestError(
-            ErrorKind.BAD_PARAMETER,
-            f"page[limit]={limit}; at most {MAX_PAGE_LIMIT} nodes fit on a page",
+            ErrorKind.BAD_PARAMETER, f"page[limit]={limit}; at most {most} nodes fit on a page"
         )
     offset = call.integer("page[offset]", 0)
     return Page(limit=limit, offset=offset or 0, cursor=call.params.get("page[cursor]") or None)
