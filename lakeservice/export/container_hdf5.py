@@ -30,17 +30,17 @@ CLASSES = frozenset({"NXcollection", "NXdata", "NXdetector", "NXentry", "NXinstr
 def prepare(container: ContainerSource) -> Prepared:
     """Return a file of everything below a container; the elements of arrays are not read yet."""
     with Layout() as layout:
-        groups: dict[tuple[str, ...], Any] = {(): layout.file}
-        plotted: str | None = None
-        _describe(layout.file, container, "NXroot")
+        groups: dict[tuple[str, ...], tuple[Any, Any]] = {(): (layout.file, container)}
         for step in walk(container):
-            above = groups[step.path[:-1]]
+            above, _ = groups[step.path[:-1]]
             made = _put(layout, above, step.path[-1], step.source)
-            if step.source.family == "container":
-                groups[step.path] = made
-            if plotted is None and _is_plot(made, step.source):
-                plotted = made.name
-        _point_to(layout.file, plotted)
+            if step.source.family in ("container", "table"):
+                groups[step.path] = (made, step.source)
+        for path, (group, source) in groups.items():
+            if source.family == "container":
+                _describe(group, source, "NXcollection" if path else "NXroot")
+        plots = (group.name for group, source in groups.values() if _is_plot(group, source))
+        _point_to(layout.file, next(plots, None))
     return layout.prepared
 
 
@@ -68,7 +68,8 @@ def _put(layout: Layout, above: Any, name: str, source: Any) -> Any:
     elif source.family in ("table", "sparse", "awkward", "ragged"):
         _fill(layout, group, source)
         return group
-    _describe(group, source, "NXcollection")
+    if source.family != "container":
+        _describe(group, source, "NXcollection")
     return group
 
 
@@ -98,7 +99,10 @@ def _plot(columns: Sequence[Any]) -> Mapping[str, Any]:
 
 
 def _describe(group: Any, source: Source, usual: str) -> None:
-    set_attributes(group, source.metadata)
+    # The metadata of a file that was ingested sum up what is in its groups.
+    metadata = source.metadata.items()
+    told = {key: one for key, one in metadata if not isinstance(one, dict) or key not in group}
+    set_attributes(group, told)
     classes = [spec.name for spec in source.specs if spec.name in CLASSES]
     set_attributes(group, {"NX_class": classes[0] if classes else usual})
 
@@ -109,6 +113,8 @@ def _is_plot(made: Any, source: Source) -> bool:
         return False
     signal = made.attrs.get("signal")
     if made.attrs.get("NX_class") != "NXdata" or not isinstance(signal, str):
+        return False
+    if signal not in made:
         return False
     return source.family == "container" or bool(len(made[signal]))
 

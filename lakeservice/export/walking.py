@@ -29,6 +29,8 @@ class Step:
 def walk(container: ContainerSource) -> Iterator[Step]:
     """Yield everything below a container, each node after the one that holds it.
 
+    A container that cannot be looked into, as behind a broken link, is yielded alone.
+
     Raises
     ------
     InvalidRequestError
@@ -49,7 +51,7 @@ def walk(container: ContainerSource) -> Iterator[Step]:
                 "or for some children with field=",
             )
         yield step
-        if step.source.family == "container":
+        if step.source.family == "container" and step.source.problem is None:
             waiting.append(_steps(step.path, step.source))
 
 

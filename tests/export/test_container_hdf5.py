@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -14,7 +14,11 @@ import pytest
 
 from lakeservice.export.container_hdf5 import CONTAINER, TABLE, prepare
 from schemas.entry import Spec
+from schemas.errors import CorruptError, ErrorKind
 from tests.export.memory import InMemoryArray, InMemoryContainer, InMemoryTable, written
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RNG = np.random.default_rng(7)
 ARRAYS: dict[str, Any] = {
@@ -194,6 +198,24 @@ def test_an_array_that_cannot_be_read_is_told_of() -> None:
     broken = InMemoryArray(name="lost", array=np.ones(3), problem="its file is gone")
     file = opened(written(CONTAINER, InMemoryContainer(below=[broken])))
     assert file["lost"].attrs["problem"] == "its file is gone"
+
+
+def test_what_cannot_be_looked_into_does_not_stop_the_rest() -> None:
+    class Broken(InMemoryContainer):
+        def children(self) -> Iterator[Any]:
+            raise CorruptError(ErrorKind.ASSET_MISSING, "a link that leads nowhere")
+
+    below = [Broken(name="link", problem="a link that leads nowhere"), arrays()]
+    file = opened(written(CONTAINER, InMemoryContainer(below=below)))
+    assert file["link"].attrs["problem"] == "a link that leads nowhere"
+    assert "stack" in file["deep"]
+
+
+def test_a_summary_of_a_group_is_not_an_attribute_too() -> None:
+    metadata = {"deep": {"unit": "mm"}, "other": {"a": 1}}
+    file = opened(written(CONTAINER, InMemoryContainer(metadata=metadata, below=[arrays()])))
+    assert "deep" not in file.attrs
+    assert "other" in file.attrs
 
 
 def test_long_metadata_are_kept() -> None:
