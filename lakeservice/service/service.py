@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakeservice.catalog import Distinct
+    from lakeservice.service.events import Delivery
     from lakeservice.service.listing import Listing
-    from lakeservice.service.live import Delivery
     from lakeservice.storage.arrays import EncodedChunk
     from schemas.commit import Append, Applied, Create, Mutation
     from schemas.entry import DataSource, Node

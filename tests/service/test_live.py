@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lakeservice.config import Limits
-from lakeservice.service.live import Delivery
+from lakeservice.service.events import Delivery
 from lakeservice.service.service import Service
 from lakeservice.service.writing import Draft
 from schemas.commit import Delete, Update
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lakeservice.service.live import Event, Subscription
+    from lakeservice.service.events import Event
+    from lakeservice.service.live import Subscription
 
 SHAPE = (4, 3)
 ARRAY = ArrayStructure(data_type=DataType.from_numpy(np.dtype("u2")), shape=SHAPE, chunks=SHAPE)

@@ -24,6 +24,7 @@ from websockets.sync.client import ClientConnection, connect
 
 import lakeservice
 from lakeservice.config import Limits, Secret, Serve
+from lakeservice.fronts.http import live
 from lakeservice.server import Server
 from lakeservice.service import Service
 
@@ -397,6 +398,17 @@ def test_a_key_of_the_lake_opens_a_subscription_until_it_is_revoked(lake: Lake) 
     lake.service.keys.revoke(key.first_eight)
     with pytest.raises(websockets.InvalidStatus):
         lake.listen("", key=secret)
+
+
+def test_a_subscription_ends_when_its_key_is_revoked(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "RECHECK_S", 0.05)
+    key, secret = lake.service.keys.create(["read:data", "read:metadata"])
+    with lake.listen("", key=secret) as listener:
+        frame(listener)
+        lake.service.keys.revoke(key.first_eight)
+        assert closing(listener)[0] == 4003
 
 
 def test_a_server_with_subscribers_stops_at_once(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lakeservice.fronts.http.call import media_type_of
 from lakeservice.fronts.http.regions import in_parts
-from lakeservice.service.live import PAYLOAD_BYTES, Delivery
+from lakeservice.service.events import PAYLOAD_BYTES, Delivery
 from schemas.errors import ErrorKind, InvalidRequestError, TooLargeError
 
 if TYPE_CHECKING:

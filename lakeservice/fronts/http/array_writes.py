@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from lakeservice.fronts.http.call import Call
-    from lakeservice.service.live import Delivery
+    from lakeservice.service.events import Delivery
     from schemas.commit import Append, Update
     from schemas.structures import ArrayStructure
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lakeservice.access.principals import Principal
     from lakeservice.export.exporter import Piece
     from lakeservice.fronts.http.body import Body
-    from lakeservice.service.live import Delivery
+    from lakeservice.service.events import Delivery
     from lakeservice.service.service import Service
     from schemas.commit import Applied, Mutation
 

@@ -15,13 +15,13 @@ from lakeservice.fronts.http.links import node_links
 from lakeservice.fronts.http.payloads import json_values
 from lakeservice.fronts.http.regions import Region, in_parts, of_parts, region_of
 from lakeservice.fronts.http.structures import data_type_document
-from lakeservice.service.live import PAYLOAD_BYTES
+from lakeservice.service.events import PAYLOAD_BYTES
 from schemas.structures import ArrayStructure, RaggedStructure, SparseStructure, TableStructure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lakeservice.service.live import Delivery, Event
+    from lakeservice.service.events import Delivery, Event
     from lakeservice.service.service import Service
     from schemas.entry import Node
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
@@ -20,15 +21,14 @@ from lakeservice.fronts.http.endpoint import base_url, error_reply
 from lakeservice.fronts.http.frames import ENVELOPES, Frames
 from lakeservice.fronts.http.operations import Operation
 from schemas.commit import Update
-from schemas.errors import ErrorKind, InvalidRequestError, LakeError
+from schemas.errors import AccessError, ErrorKind, InvalidRequestError, LakeError
 from schemas.path import clean_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from starlette.types import Receive, Scope, Send
 
-    from lakeservice.access.principals import Principal
     from lakeservice.fronts.http.call import Call, Reply
     from lakeservice.fronts.http.endpoint import Front
     from lakeservice.fronts.http.frames import Frame
@@ -42,6 +42,8 @@ PATH = "/stream/single/{path:path}"
 SCOPES = ("read:data", "read:metadata")
 AUTH_S = 10
 """How long a client that brought no key may take to send it, in seconds."""
+RECHECK_S = 30
+"""How often the key of an open subscription is looked up again, in seconds."""
 SEND_S = 60
 """How long one frame may wait for a client that does not read, in seconds."""
 ENDED, AWAY, EXPECTED_AUTH, REFUSED, GONE, TOO_SLOW, FAILED = (
@@ -56,6 +58,19 @@ ENDED, AWAY, EXPECTED_AUTH, REFUSED, GONE, TOO_SLOW, FAILED = (
 """Codes with which a WebSocket is closed."""
 _READERS = 8
 """Frames that are made at the same time; others wait."""
+
+
+@dataclass(frozen=True)
+class _Listening:
+    """One subscriber, and where it is in the events of its node."""
+
+    socket: WebSocket
+    key: str | None
+    node: Node
+    subscription: Subscription
+    frames: Frames
+    woken: asyncio.Event
+    start: int | None
 
 
 class Subscriptions:
@@ -82,7 +97,10 @@ class Subscriptions:
     async def _serve(self, socket: WebSocket) -> None:
         envelope, start = _asked(socket)
         path = clean_path(socket.path_params.get("path", ""))
-        principal = await self._principal_in_request(socket)
+        key = _key(socket)
+        told = key is not None or not self._front.authenticator.required
+        if told:
+            await self._check(key)
         woken = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -96,41 +114,33 @@ class Subscriptions:
             try:
                 node, subscription = await anyio.to_thread.run_sync(self._listen, path, wake)
             except LakeError:
-                if principal is not None:
+                if told:
                     raise
-            if principal is None and not await self._principal_in_message(socket):
-                return
+            await socket.accept()
+            if not told:
+                key = await self._key_in_message(socket)
+                if key is None:
+                    return
             if subscription is None:
                 await socket.close(GONE, "there is no such node; search for it")
                 return
-            if principal is not None:
-                await socket.accept()
             base = base_url(socket.scope, socket.headers).replace("ws", "http", 1)
             frames = Frames(self._front.service, path, base, envelope)
-            await self._stream(socket, node, subscription, frames, start, woken)
+            listening = _Listening(socket, key, node, subscription, frames, woken, start)
+            await self._stream(listening)
         finally:
             if subscription is not None:
                 subscription.close()
 
-    def _listen(self, path: str, wake: Any) -> tuple[Node, Subscription]:
+    def _listen(self, path: str, wake: Callable[[], None]) -> tuple[Node, Subscription]:
         service = self._front.service
         node = service.describe(path)
         return node, service.following.listen(node, wake)
 
-    async def _principal_in_request(self, socket: WebSocket) -> Principal | None:
-        """Return who asks; None for a client that must still send its key."""
-        key = key_in_header(socket.headers.get("authorization"))
-        given = socket.query_params
-        key = key or given.get("api_key") or given.get("access_token")
-        if key is None and self._front.authenticator.required:
-            return None
-        return await self._authenticated(key)
-
-    async def _principal_in_message(self, socket: WebSocket) -> Principal | None:
-        """Accept, and return who the first message says that asks; None where it was closed."""
-        await socket.accept()
+    async def _key_in_message(self, socket: WebSocket) -> str | None:
+        """Return the key in the first message; None where there was no good one: it is closed."""
         message: Any = None
-        with anyio.move_on_after(AUTH_S), contextlib.suppress(msgspec.DecodeError, KeyError):
+        with anyio.move_on_after(AUTH_S), contextlib.suppress(msgspec.DecodeError):
             received = await socket.receive()
             if received["type"] == "websocket.disconnect":
                 return None
@@ -140,27 +150,22 @@ class Subscriptions:
             return None
         key = message.get("api_key") or message.get("access_token")
         try:
-            return await self._authenticated(key if isinstance(key, str) else None)
+            await self._check(key if isinstance(key, str) else None)
         except LakeError:
             await socket.close(REFUSED, "this API key is not valid here")
             return None
+        return str(key)
 
-    async def _authenticated(self, key: str | None) -> Principal:
+    async def _check(self, key: str | None) -> None:
+        """Refuse a key with which nobody may listen."""
         authenticate = self._front.authenticator.authenticate
         principal = await anyio.to_thread.run_sync(authenticate, key)
         for scope in SCOPES:
             principal.require(scope)
-        return principal
 
-    async def _stream(
-        self,
-        socket: WebSocket,
-        node: Node,
-        subscription: Subscription,
-        frames: Frames,
-        start: int | None,
-        woken: asyncio.Event,
-    ) -> None:
+    async def _stream(self, listening: _Listening) -> None:
+        """Tell events until either side ends it, or the key is not good any more."""
+        socket = listening.socket
         async with anyio.create_task_group() as tasks:
 
             async def watch() -> None:
@@ -169,9 +174,21 @@ class Subscriptions:
                         pass
                 tasks.cancel_scope.cancel()
 
+            async def recheck() -> None:
+                while True:
+                    await anyio.sleep(RECHECK_S)
+                    try:
+                        await self._check(listening.key)
+                    except AccessError:
+                        await socket.close(REFUSED, "this API key is not valid any more")
+                        tasks.cancel_scope.cancel()
+                    except LakeError as error:
+                        logger.warning("a key could not be looked up: %s", error)
+
             tasks.start_soon(watch)
+            tasks.start_soon(recheck)
             try:
-                await self._tell(socket, node, subscription, frames, start, woken)
+                await self._tell(listening)
             except LakeError as error:
                 code = TOO_SLOW if error.kind is ErrorKind.WINDOW_PASSED else GONE
                 await socket.close(code, _short(error.message))
@@ -179,15 +196,9 @@ class Subscriptions:
                 pass
             tasks.cancel_scope.cancel()
 
-    async def _tell(
-        self,
-        socket: WebSocket,
-        node: Node,
-        subscription: Subscription,
-        frames: Frames,
-        start: int | None,
-        woken: asyncio.Event,
-    ) -> None:
+    async def _tell(self, listening: _Listening) -> None:
+        socket, subscription = listening.socket, listening.subscription
+        node, frames, start = listening.node, listening.frames, listening.start
         missed = start is not None and subscription.seek(start)
         window = subscription.window
         if not await _sent(socket, frames.schema(node, window)):
@@ -197,10 +208,10 @@ class Subscriptions:
             brought_to = node.revision
             await self._send_all(socket, frames.present(node, max(1, window[0] - 1)))
         while True:
-            woken.clear()
+            listening.woken.clear()
             event = subscription.take()
             if event is None:
-                await woken.wait()
+                await listening.woken.wait()
             elif event.kind == "ended":
                 await socket.close(ENDED, "Producer ended stream")
                 return
@@ -227,6 +238,12 @@ def close_stream(call: Call) -> Reply:
     node = call.service.describe(call.path)
     call.commit(Update(path=node.path, id=node.id if node.path else None, ends_stream=True))
     return document(call, None)
+
+
+def _key(socket: WebSocket) -> str | None:
+    given = socket.query_params
+    key = key_in_header(socket.headers.get("authorization"))
+    return key or given.get("api_key") or given.get("access_token")
 
 
 async def _sent(socket: WebSocket, frame: Frame) -> bool:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lakeservice.fronts.http.call import Call
-    from lakeservice.service.live import Delivery
+    from lakeservice.service.events import Delivery
     from schemas.chunks import Part
     from schemas.commit import Update
     from schemas.entry import Node

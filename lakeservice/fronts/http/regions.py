@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lakeservice.service.live import Delivery
+from lakeservice.service.events import Delivery
 from schemas.chunks import ArrayStorage, TableStorage, ZarrParts
 from schemas.structures import ArrayStructure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lakeservice.service.live import Event
+    from lakeservice.service.events import Event
     from schemas.chunks import Part
     from schemas.entry import Node
 

@@ -13,7 +13,7 @@ from lakeservice.fronts.http.links import node_links
 from lakeservice.fronts.http.operations import Operation, Parameter
 from lakeservice.fronts.http.shapes import CreatedAnswer
 from lakeservice.fronts.http.structures import read_structure
-from lakeservice.service.live import Delivery
+from lakeservice.service.events import Delivery
 from lakeservice.service.registering import described_as
 from lakeservice.service.writing import Draft
 from schemas.entry import Asset, DataSource, Spec

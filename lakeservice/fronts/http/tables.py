@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakeservice.fronts.http.call import Call, Reply
-    from lakeservice.service.live import Delivery
+    from lakeservice.service.events import Delivery
     from lakeservice.service.table_changes import Rows
     from schemas.commit import Append, Update
     from schemas.entry import Node
