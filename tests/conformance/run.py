@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "conformance"
 PAGE = ROOT / "docs" / "reference" / "tiled-compatibility.md"
 VERSION = "0.2.20"
+SETTINGS = "[pytest]\nasyncio_mode = auto\n"
 LEAST = 0.97
 """Share of the cases that can be asked which has to pass."""
 MODULE_S = 3600
@@ -104,6 +105,8 @@ def tests_folder() -> Path:
             prefix = f"tiled-{VERSION}/tests/"
             members = [member for member in packed if member.name.startswith(prefix)]
             packed.extractall(unpacked, members=members, filter="data")
+        # Without it, pytest would take the settings of the project around the folder.
+        (unpacked / f"tiled-{VERSION}" / "pytest.ini").write_text(SETTINGS)
         (unpacked / f"tiled-{VERSION}").rename(folder)
         unpacked.rmdir()
     return folder
@@ -128,8 +131,7 @@ def run_module(module: str, folder: Path, interpreter: str, timeout_s: int) -> O
         }
         with log.open("w") as output:
             subprocess.run(
-                [interpreter, "-m", "pytest", "-o", "addopts=", "-o", "log_cli=0",
-                 "-o", "asyncio_mode=auto", "-p", "plugin", "-p", "no:cacheprovider", "-q",
+                [interpreter, "-m", "pytest", "-p", "plugin", "-p", "no:cacheprovider", "-q",
                  f"--timeout={timeout_s}", f"--junitxml={junit}", f"tests/test_{module}.py"],
                 cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT,
                 timeout=MODULE_S, check=False,
