@@ -437,3 +437,26 @@ def test_malformed_files_are_errors_of_ours(corpus: Path) -> None:
     for path in sorted((corpus / "malformed").glob("*arrow-ipc*")):
         with pytest.raises(CorruptError):
             registered(path, "arrow").batches().read_all()
+
+
+def test_floats_are_stored_split_by_bytes_wherever_they_are(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "dotted.name": NUMBERS.normal(size=5000),
+            "lists": pa.array([[float(n), None] for n in range(5000)], pa.list_(pa.float32())),
+            "word": [f"word {n % 3}" for n in range(5000)],
+        }
+    )
+    objects = Objects.open(str(tmp_path))
+    with TableWriter(objects, "data/split/0.parquet", table.schema) as writer:
+        writer.write(table.to_batches()[0])
+        writer.finish()
+    stored = pq.ParquetFile(tmp_path / "data/split/0.parquet")
+    group = stored.metadata.row_group(0)
+    encodings = {
+        group.column(n).path_in_schema: group.column(n).encodings for n in range(group.num_columns)
+    }
+    for path, used in encodings.items():
+        assert ("BYTE_STREAM_SPLIT" in used) == (path != "word"), (path, used)
+        assert ("RLE_DICTIONARY" in used) == (path == "word"), (path, used)
+    assert stored.read().equals(table)
