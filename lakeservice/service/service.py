@@ -14,6 +14,7 @@ from lakeservice.service.following import Following
 from lakeservice.service.live import Hub
 from lakeservice.service.nested_changes import NestedChanges
 from lakeservice.service.nodes import Nodes
+from lakeservice.service.promises import check_composite, check_promises, is_composite
 from lakeservice.service.publishing import Publisher
 from lakeservice.service.reading import Plan, Reader
 from lakeservice.service.registering import Indexer, Registrar, is_registered, refuse_broken
@@ -27,6 +28,7 @@ from lakeservice.storage.files import FileReader
 from lakeservice.storage.lake import Lake
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.selection import Selection, parse_selection
+from schemas.structures import family_of
 from schemas.ticket import ReadArray, ReadRequest, ReadTable, Search, Ticket
 
 if TYPE_CHECKING:
@@ -325,6 +327,7 @@ class Service:
         note: Delivery | None = None,
     ) -> tuple[Applied, ...]:
         """Make mutations visible together, then tell who listens; see `Publisher.commit`."""
+        check_promises(mutations, self.describe, self.search)
         applied = self.publisher.commit(
             mutations, key=key, principal=principal, trusted=trusted, note=note
         )
@@ -383,6 +386,8 @@ class Service:
         self, draft: Draft, *, key: str | None = None, principal: str | None = None
     ) -> Applied:
         """Create a node whose data is written later; an array reads as zeros until then."""
+        if is_composite(draft.specs):
+            check_composite(family_of(draft.structure), ())
         create = self.writer.empty(draft)
         return self.publish(create, key=key, principal=principal)
 

@@ -173,3 +173,22 @@ def test_runs_are_found_by_the_filters_of_bluesky(runs: TestClient) -> None:
     asked = where("time_range", timezone="US/Central", since=1.5, until=3.0)
     assert keys(runs, **asked) == ["u2"]
     assert keys(runs, **where("raw_mongo", start='{"plan_name": "count"}')) == ["u1"]
+
+
+def test_a_composite_keeps_its_promise(dataset: TestClient) -> None:
+    def promise(path: str) -> Any:
+        body = {"specs": [{"name": "composite"}]}
+        return dataset.put(f"/api/v1/metadata/{path}", json=body)
+
+    assert promise("box/set").status_code == 200
+    for path, told in (("box", "Nested containers"), ("box/set/a", "only to containers")):
+        answer = promise(path)
+        assert (answer.status_code, answer.json()["kind"]) == (422, "bad-metadata")
+        assert told in answer.json()["detail"]
+    structure = {"data_type": {"kind": "u", "itemsize": 1}, "shape": [3], "chunks": [[3]]}
+    body = {
+        "structure_family": "array",
+        "specs": ["composite"],
+        "data_sources": [{"structure": structure}],
+    }
+    assert dataset.post("/api/v1/metadata/box", json=body).status_code == 422
