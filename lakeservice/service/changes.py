@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from lakeservice.codecs.grid import Grid
 from lakeservice.service.table_changes import Change, Rows, TableChanges
 from lakeservice.service.turns import Turns
 from lakeservice.service.writing import ZARR, remove, removed_on_failure
@@ -26,7 +25,6 @@ from schemas.errors import (
     LakeError,
     UnavailableError,
 )
-from schemas.selection import Axis, Selection
 from schemas.structures import ArrayStructure
 
 if TYPE_CHECKING:
@@ -139,15 +137,14 @@ class Changes:
         while True:
             node = describe(path)
             structure, storage = _own_array(node)
-            axes = (Axis(start, count) for start, count in zip(origin, block.shape, strict=True))
-            pieces = Grid.of(structure).pieces(Selection(tuple(axes)))
-            if not all(piece.is_whole() for piece in pieces):
+            writer = BlockWriter(self._objects, structure, storage)
+            if not writer.holds(origin, block.shape):
                 break
             with self._turns.shared(node.id):
                 now = describe(path)
                 if now.id != node.id or now.data_sources != node.data_sources:
                     continue
-                BlockWriter(self._objects, structure, storage).write(origin, block)
+                writer.write(origin, block)
                 commit(Update(path=path, id=node.id))
                 # Another server may have written these chunks elsewhere before the commit.
                 if describe(path).data_sources == node.data_sources:

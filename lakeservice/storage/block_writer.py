@@ -64,6 +64,14 @@ class BlockWriter:
         self._chain = Chain.of(storage.layout)
         self._places = places_of(storage, self._grid, objects)
 
+    def holds(self, origin: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+        """Tell whether a region is whole chunks, each with a place where it can be written."""
+        axes = (Axis(start, length) for start, length in zip(origin, shape, strict=True))
+        pieces = list(self._grid.pieces(Selection(tuple(axes))))
+        if self._places is None or not all(piece.is_whole() for piece in pieces):
+            return False
+        return None not in self._places.ranges(pieces)
+
     def write(self, origin: tuple[int, ...], block: NDArray[Any]) -> None:
         """Write a region; durable when it returns.
 

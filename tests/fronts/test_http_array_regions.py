@@ -306,3 +306,19 @@ def test_rows_that_come_one_by_one_get_larger_chunks_and_blocks_are_counted_as_b
     )
     np.testing.assert_array_equal(np.frombuffer(answer.content, "<i4").reshape(-1, 4), whole[:4])
     assert check(service.lake).ok
+
+
+def test_blocks_that_growing_left_out_are_written_later(http: TestClient) -> None:
+    declare(http, (2, 2), [[1, 1], [2]], "<i4", "a")
+    put(http, "a", np.ones((2, 2), "<i4"))
+    assert patch(http, "a", np.full((1, 2), 5, "<i4"), (4, 0), extend=True).is_success
+    for row, value in ((3, 4), (2, 3), (4, 6)):
+        answer = http.put(
+            "/api/v1/array/block/a",
+            params={"block": f"{row},0"},
+            content=np.full((1, 2), value, "<i4").tobytes(),
+            headers=OCTETS,
+        )
+        assert answer.status_code == 200, answer.text
+    whole = np.array([[1, 1], [1, 1], [3, 3], [4, 4], [6, 6]], "<i4")
+    np.testing.assert_array_equal(read(http, "a", whole), whole)

@@ -493,3 +493,35 @@ def test_a_table_is_declared_with_a_media_type_and_a_name(
         put(http, TABLE)
         told = http.get("/api/v1/metadata/t", params={"include_data_sources": True}).json()
         assert told["data"]["attributes"]["data_sources"][0]["mimetype"] == mimetype
+
+
+def test_every_type_and_names_that_differ_in_case_only_are_appended_and_come_back(
+    http: TestClient,
+) -> None:
+    rows = pa.table(
+        {
+            "t": pa.array([1, None], pa.timestamp("ns")),
+            "T": pa.array([1, 2], pa.timestamp("us", "UTC")),
+            "d": pa.array([1, 2], pa.date32()),
+            "u": pa.array([2**64 - 1, 0], pa.uint64()),
+            "i": pa.array([-1, None], pa.int8()),
+            "f": pa.array([1.5, float("nan")], pa.float16()),
+            "s": pa.array(["a", None], pa.large_string()),
+            "b": pa.array([b"\x00\xff", None], pa.binary()),
+            "l": pa.array([[1, 2], None], pa.list_(pa.int32())),
+            "r": pa.array([{"x": 1.0}, None], pa.struct([("x", pa.float64())])),
+            "o": pa.array([True, None]),
+            "e": pa.array([1, 2], pa.duration("ms")),
+        }
+    )
+    declare(http, rows.schema)
+    url = "/api/v1/table/partition/t"
+    for part in (rows.slice(0, 0), rows, rows.slice(1), rows.slice(0, 0)):
+        answer = http.patch(url, params={"partition": 0}, content=as_file(part))
+        assert answer.status_code == 200, answer.text
+    found = read(http.get(url, params={"partition": 0}))
+    wanted = pa.concat_tables([rows, rows.slice(1)])
+    assert found.schema.equals(wanted.schema)
+    assert repr(found.to_pylist()) == repr(wanted.to_pylist())
+    chosen = read(http.get(url, params={"partition": 0, "column": ["T", "t"]}))
+    assert chosen.equals(wanted.select(["T", "t"]))
