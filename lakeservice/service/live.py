@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from bisect import bisect_right
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from schemas.commit import Applied, Commit
     from schemas.entry import Node
+
+logger = logging.getLogger(__name__)
 
 TOPICS = 20_000
 """Nodes whose events are counted at a time."""
@@ -83,13 +86,22 @@ class Hub:
 
     def record(self, commit: Commit, notes: Mapping[int, object]) -> None:
         """Take over a commit that has been applied; a note is the `Delivery` of a request."""
+        try:
+            self._record(commit, notes)
+        except Exception:
+            # The commit is made, whatever becomes of those who wait to hear of it.
+            logger.exception("commit %d could not be told to subscribers", commit.version)
+
+    def _record(self, commit: Commit, notes: Mapping[int, object]) -> None:
         woken: set[Subscription] = set()
         first_kept = len(commit.applied) - LINES
         with self._lock:
             for position, line in enumerate(commit.applied):
+                sequence = commit.version << _POSITION_BITS | position
+                if position < first_kept and self._unheard(line, sequence):
+                    continue
                 note = notes.get(line.request)
                 delivery = note if isinstance(note, Delivery) else None
-                sequence = commit.version << _POSITION_BITS | position
                 for topic, event in self._told(line, sequence, delivery):
                     if position >= first_kept or topic.listeners:
                         self._add(topic, event)
@@ -164,6 +176,19 @@ class Hub:
                 return None
             return topic.events[bisect_right(topic.events, cursor, key=_sequence)]
 
+    def _unheard(self, line: Applied, sequence: int) -> bool:
+        """Pass over one of very many new nodes, where nobody listens to their container."""
+        if line.op != "create":
+            return False
+        parent = self._topics.get(parent_of(line.path))
+        if parent is None:
+            self._forgotten = max(self._forgotten, sequence)
+        elif parent.listeners:
+            return False
+        else:
+            parent.last = parent.dropped = sequence
+        return True
+
     def _told(
         self, line: Applied, sequence: int, delivery: Delivery | None
     ) -> list[tuple[Topic, Event]]:
@@ -179,7 +204,6 @@ class Hub:
             kind: EventKind = "created" if line.op == "create" else "described"
             told.append((parent, Event(kind, sequence, line.time_ns, line.node)))
         if line.op == "create":
-            self._topic(line.path, 0, container=container)
             return told
         ended = "stream" in changed
         data = delivery is not None or not changed or bool(changed & _DATA)
