@@ -21,6 +21,9 @@ ARROW_FILE = "application/vnd.apache.arrow.file"
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 PARQUET = "application/x-parquet"
 
+LONG_WRITE = 512 << 10
+"""Bytes from which on a write is a piece of its own."""
+
 
 class Sink(io.RawIOBase):
     """A file that is written to, and emptied between two writes."""
@@ -50,6 +53,21 @@ class Sink(io.RawIOBase):
         taken = b"".join(self._written)
         self._written.clear()
         return taken
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield what was written since the last time; long writes are not copied again."""
+        written, self._written = self._written, []
+        short: list[bytes] = []
+        for one in written:
+            if len(one) < LONG_WRITE:
+                short.append(one)
+                continue
+            if short:
+                yield b"".join(short)
+                short.clear()
+            yield one
+        if short:
+            yield b"".join(short)
 
 
 def write_arrow_file(rows: TableSource) -> Iterator[Piece]:
@@ -83,8 +101,7 @@ def write_parquet(rows: TableSource) -> Iterator[Piece]:
 def _written(sink: Sink, writer: Any, reader: pa.RecordBatchReader) -> Iterator[Piece]:
     for batch in reader:
         writer.write_batch(batch)
-        if piece := sink.take():
-            yield piece
+        yield from sink.pieces()
 
 
 EXPORTERS = (
