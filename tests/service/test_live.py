@@ -253,3 +253,47 @@ def test_data_that_is_not_kept_changes_nothing_and_takes_the_next_number(service
     assert service.describe("a") == before
     write(service, "a")
     assert [event.sequence for event in told(subscription)] == [1, 2, 3]
+
+
+def test_two_servers_that_write_at_once_tell_every_commit_once_and_in_order(
+    service: Service, lake: str
+) -> None:
+    paths = [f"a{number}" for number in range(4)]
+    for path in paths:
+        create(service, path, ARRAY)
+    with Service.open(lake) as other:
+        heard = [(listen(service, path), listen(other, path)) for path in paths]
+        ended = threading.Event()
+
+        def write_some(at: Service, path: str) -> None:
+            for number in range(20):
+                note = Delivery(payload=f"{path} {number}".encode())
+                at.commit([Update(path=path)], trusted=True, note=note)
+
+        def follow() -> None:
+            while not ended.is_set():
+                service.refresh()
+                other.refresh()
+
+        writers = [
+            threading.Thread(target=write_some, args=(other if number % 2 else service, path))
+            for number, path in enumerate(paths)
+        ]
+        follower = threading.Thread(target=follow)
+        for thread in (follower, *writers):
+            thread.start()
+        for thread in writers:
+            thread.join()
+        ended.set()
+        follower.join()
+        service.refresh()
+        other.refresh()
+        for number, (here, there) in enumerate(heard):
+            events, elsewhere = told(here), told(there)
+            if number % 2:
+                events, elsewhere = elsewhere, events
+            assert [event.sequence for event in events] == list(range(1, 21))
+            assert [event.sequence for event in elsewhere] == list(range(1, 21))
+            payloads = [event.delivery.payload for event in events if event.delivery]
+            assert payloads == [f"{paths[number]} {n}".encode() for n in range(20)]
+            assert [event.delivery for event in elsewhere] == [None] * 20
