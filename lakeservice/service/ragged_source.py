@@ -51,6 +51,9 @@ class RaggedRows(NestedRows):
             parts[places[0] : places[0] + 1] = [slice(None)] * max(0, missing)
         if len(places) > 1 or len(parts) > len(shape):
             raise _refused(f"{len(self.index)} slices for {len(shape)} axes")
+        if any(isinstance(part, slice) and part.step == 0 for part in parts):
+            # Awkward never comes back from it.
+            raise _refused("slice step cannot be zero")
         (axis,) = select(parts[0] if parts else (), (shape[0],)).axes
         rest = parts[1:]
         while rest and rest[-1] == slice(None):
@@ -156,7 +159,7 @@ class RaggedRows(NestedRows):
             index = (slice(None), *rest)
             for rows, step in self._rows(axis):
                 yield rows[::step][index] if rest else rows[::step]
-        except (IndexError, ValueError, TypeError) as error:
+        except (IndexError, ValueError, TypeError, OverflowError) as error:
             told = str(error).strip().partition("\n")[0][:200]
             raise _refused(told) from None
 

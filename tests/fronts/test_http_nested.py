@@ -265,7 +265,7 @@ def test_rows_and_numbers_can_be_had_alone(ragged: TestClient) -> None:
     assert ragged.get("/api/v1/ragged/full/n?slice=3,1&format=zip").status_code == 406
 
 
-@pytest.mark.parametrize("text", [":,0", "9", "0,5", "0,0,0", "x", "::0"])
+@pytest.mark.parametrize("text", [":,0", "9", "0,5", "0,0,0", "x", "::0", ":,::0"])
 def test_slices_that_cannot_be_are_refused(ragged: TestClient, text: str) -> None:
     answer = ragged.get("/api/v1/ragged/full/n", params={"slice": text})
     assert 400 <= answer.status_code < 500
