@@ -141,7 +141,7 @@ class Registrar:
         known = {f"asset:{asset.num}": asset for asset in self.assets(node.data_sources[0])}
         named = tuple(_known(asset, known) for asset in source.assets)
         source = msgspec.structs.replace(source, assets=named)
-        structure, made = self._made(node.id, declared, self._placed(source))
+        structure, made = self._made(node.id, declared, self._placed(source), node)
         return Update(path=node.path, id=node.id, structure=structure, data_sources=(made,))
 
     def fresh(self, node: Node) -> bool:
@@ -161,7 +161,7 @@ class Registrar:
             return False
         again = msgspec.structs.replace(source, assets=tuple(assets))
         try:
-            structure, made = self._made(node.id, source.declared, again)
+            structure, made = self._made(node.id, source.declared, again, node)
             self._commit(
                 Update(
                     path=node.path,
@@ -187,8 +187,17 @@ class Registrar:
         return [every[number] for number in sorted(every)]
 
     def _made(
-        self, node_id: str, declared: Structure, source: DataSource
+        self,
+        node_id: str,
+        declared: Structure,
+        source: DataSource,
+        present: Node | None = None,
     ) -> tuple[Structure, DataSource]:
+        """Return structure and data source of files, looked into.
+
+        Files that cannot be read just now, while somebody writes them, stay as they
+        are known from ``present``.
+        """
         properties = {key: value for key, value in source.properties.items() if key != _PROBLEM}
         source = msgspec.structs.replace(
             source,
@@ -223,6 +232,9 @@ class Registrar:
         except LakeError as error:
             if error.kind is ErrorKind.UNKNOWN_MEDIA_TYPE or _needs_a_file(declared):
                 raise
+            if present is not None and _is_readable(present, source):
+                known = msgspec.structs.replace(present.data_sources[0], declared=declared)
+                return present.structure, known
             seen = tuple(_seen(asset) for asset in source.assets)
             properties = {**properties, _PROBLEM: error.message}
             return declared, msgspec.structs.replace(source, properties=properties, assets=seen)
@@ -296,6 +308,14 @@ def refuse_broken(node: Node) -> None:
 def _needs_a_file(declared: Structure) -> bool:
     """Tell whether nothing was declared but the family."""
     return isinstance(declared, TableStructure) and not declared.arrow_schema
+
+
+def _is_readable(node: Node, source: DataSource) -> bool:
+    """Tell whether a node has been read from the first of these files."""
+    present = node.data_sources[0]
+    if not (present.storage or present.tree) or not (present.assets and source.assets):
+        return False
+    return present.assets[0].data_uri == source.assets[0].data_uri
 
 
 def _known(asset: Asset, known: dict[str, Asset]) -> Asset:
