@@ -21,7 +21,7 @@ from lakeservice.service.registering import Indexer, Registrar, is_registered, r
 from lakeservice.service.searching import Searcher, query_of
 from lakeservice.service.snapshots import Snapshots
 from lakeservice.service.sparse_changes import SparseChanges
-from lakeservice.service.tickets import Receipt, Signer
+from lakeservice.service.tickets import Signer
 from lakeservice.service.writing import Draft, Writer
 from lakeservice.storage.committer import Committer
 from lakeservice.storage.files import FileReader
@@ -29,7 +29,7 @@ from lakeservice.storage.lake import Lake
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.selection import Selection, parse_selection
 from schemas.structures import family_of
-from schemas.ticket import ReadArray, ReadRequest, ReadTable, Search, Ticket
+from schemas.ticket import ReadArray, ReadRequest, ReadTable, Search
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -111,7 +111,7 @@ class Service:
         self.assets = Assets(
             lake.objects, files, self.registrar, show_paths=show_paths, raw=raw_assets
         )
-        self.signer = Signer(secret)
+        self.signer = Signer(secret, lasts_s=self.limits.ticket_s)
         self.kept = Kept()
         self._snapshots = Snapshots(self.catalog, self.limits.snapshot_commits)
 
@@ -271,21 +271,7 @@ class Service:
                 parts = plan.parts
         elif isinstance(request, ReadTable):
             self.reader.table(node)
-        expires = self.signer.expiry(self.limits.ticket_s)
-        signed = [
-            self.signer.ticket(
-                Ticket(
-                    request=request,
-                    id=node.id,
-                    version=node.version,
-                    expires=expires,
-                    principal=principal,
-                    rows=part,
-                )
-            )
-            for part in parts
-        ]
-        return node, signed, rows
+        return node, self.signer.tickets(request, node, parts, principal), rows
 
     def read_array(self, node: Node, selection: Selection) -> Iterator[np.ndarray[Any, Any]]:
         """Yield the selected elements in C order in bounded blocks; see `Reader.read_array`."""
@@ -405,15 +391,6 @@ class Service:
 
     def _commit_reindexed(self, mutation: Mutation) -> None:
         self.commit([mutation], principal="indexer", trusted=True)
-
-    def stage(self, mutation: Create | Append) -> bytes:
-        """Return a receipt for data that is written but not committed."""
-        expires = self.signer.expiry(self.limits.ticket_s)
-        return self.signer.receipt(Receipt(mutation=mutation, expires=expires))
-
-    def redeem(self, receipts: Sequence[bytes]) -> list[Mutation]:
-        """Return the mutations that receipts stand for."""
-        return [self.signer.open_receipt(receipt).mutation for receipt in receipts]
 
     def _catalog(self, as_of: int | None) -> Catalog:
         return self._at(as_of) or self.catalog

@@ -15,7 +15,10 @@ from schemas.errors import AccessError, ErrorKind, InvalidRequestError
 from schemas.ticket import Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from schemas.entry import Node
+    from schemas.ticket import ReadRequest
 
 _DIGEST = hashlib.sha256
 _SIZE = _DIGEST().digest_size
@@ -37,9 +40,18 @@ class Signer:
         Shared by all servers that accept each other's tickets; None makes a random one.
     clock
         Seconds since 1970.
+    lasts_s
+        How long a ticket or a receipt is good for, in seconds.
     """
 
-    def __init__(self, key: bytes | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        key: bytes | None = None,
+        clock: Callable[[], float] = time.time,
+        *,
+        lasts_s: float = 3600,
+    ) -> None:
+        self._lasts_s = lasts_s
         self._key = key or secrets.token_bytes(32)
         self._clock = clock
         self._tickets: msgspec.msgpack.Decoder[Ticket] = msgspec.msgpack.Decoder(Ticket)
@@ -48,6 +60,37 @@ class Signer:
     def expiry(self, seconds: float) -> float:
         """Return the time so many seconds from now."""
         return self._clock() + seconds
+
+    def tickets(
+        self,
+        request: ReadRequest,
+        node: Node,
+        parts: Sequence[tuple[int, int] | None],
+        principal: str,
+    ) -> list[bytes]:
+        """Return a signed ticket for each part of a read."""
+        expires = self.expiry(self._lasts_s)
+        return [
+            self.ticket(
+                Ticket(
+                    request=request,
+                    id=node.id,
+                    version=node.version,
+                    expires=expires,
+                    principal=principal,
+                    rows=part,
+                )
+            )
+            for part in parts
+        ]
+
+    def stage(self, mutation: Create | Append) -> bytes:
+        """Return a receipt for data that is written but not committed."""
+        return self.receipt(Receipt(mutation=mutation, expires=self.expiry(self._lasts_s)))
+
+    def redeem(self, receipts: Sequence[bytes]) -> list[Create | Append]:
+        """Return the mutations that receipts stand for."""
+        return [self.open_receipt(receipt).mutation for receipt in receipts]
 
     def ticket(self, ticket: Ticket) -> bytes:
         """Return the signed form of a ticket."""

@@ -28,7 +28,11 @@ def service(tmp_path: Path) -> Iterator[Service]:
 @pytest.fixture
 def http(service: Service) -> Iterator[TestClient]:
     """A client of the HTTP front that holds the key."""
-    app = create_app(service, Authenticator(KEY, stored=service.keys), about={"version": "1", "flight": "grpc://x:1"})
+    app = create_app(
+        service,
+        Authenticator(KEY, stored=service.keys),
+        about={"version": "1", "flight": "grpc://x:1"},
+    )
     with TestClient(
         app, base_url="http://lake", headers={"authorization": f"Apikey {KEY}"}
     ) as client:

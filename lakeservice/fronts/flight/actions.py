@@ -192,7 +192,7 @@ class Actions:
             if any(_speaks_of_data(mutation) for mutation in ask.mutations):
                 principal.require("register")
             self._service.publisher.check_sources(ask.mutations)
-            staged = self._service.redeem(ask.receipts)
+            staged = self._service.signer.redeem(ask.receipts)
             answered = self._service.commit(
                 [*ask.mutations, *staged], key=ask.key, principal=principal.name, trusted=True
             )

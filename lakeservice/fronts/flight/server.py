@@ -221,7 +221,7 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             return
         mutation = self._written(request, reader)
         if request.stage:
-            receipt = self._service.stage(mutation)
+            receipt = self._service.signer.stage(mutation)
             writer.write(msgspec.json.encode({"receipt": receipt}))
             return
         applied = self._service.publish(mutation, key=request.key, principal=principal.name)
