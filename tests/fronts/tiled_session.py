@@ -101,7 +101,7 @@ def search(c):
                 "n": n,
                 "start": {"plan_name": "scan", "detectors": ["det", "ccd"]},
             },
-            specs=["BlueskyRun"],
+            specs=["MyScan"],
         )
     runs = [f"r{n}" for n in range(5)]
     assert list(c) == runs
@@ -125,7 +125,7 @@ def search(c):
         (KeyPresent("start.plan_name"), runs),
         (KeyPresent("start.plan_name", exists=False), []),
         (KeysFilter(["r1", "r9"]), ["r1"]),
-        (SpecsQuery(["BlueskyRun"]), runs),
+        (SpecsQuery(["MyScan"]), runs),
         (StructureFamilyQuery("array"), []),
     ):
         found = c.search(query)
