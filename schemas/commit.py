@@ -51,6 +51,9 @@ class Append(
     path: str
     id: str | None = None
     parts: tuple[Part, ...]
+    form: str | None = None
+    """What the parts are written in, as a digest: refuse if the node has data of another form
+    by then. None does not ask."""
 
 
 class Delete(

@@ -13,6 +13,7 @@ from lakeservice.service.writing import ZARR, remove, removed_on_failure
 from lakeservice.storage.array_writer import ArrayWriter
 from lakeservice.storage.block_writer import BlockWriter
 from lakeservice.storage.coarser import coarsened, is_worth_it
+from lakeservice.storage.commits import form_of
 from lakeservice.storage.mutations import stored_parts
 from lakeservice.storage.region_writer import RegionWriter
 from schemas.chunks import ArrayStorage, ZarrParts
@@ -264,7 +265,7 @@ class Changes:
         parts = stored_parts(DataSource(mimetype=ZARR, storage=storage))
         # Whoever makes the other axes longer meanwhile does not find them in these rows.
         parts = tuple(msgspec.structs.replace(part, within=within) for part in parts)
-        return Append(path=node.path, id=node.id, parts=parts)
+        return Append(path=node.path, id=node.id, parts=parts, form=form_of(node))
 
 
 def _own_array(node: Node) -> tuple[ArrayStructure, ArrayStorage]:

@@ -11,6 +11,7 @@ import msgspec
 
 from lakeservice.service.nested_source import declared_form
 from lakeservice.service.writing import remove, removed_on_failure
+from lakeservice.storage.commits import form_of
 from lakeservice.storage.conforming import array_of, window_of
 from lakeservice.storage.forms import numbered_form, parse_form
 from lakeservice.storage.intake import BufferWriter, told_form, told_length
@@ -189,7 +190,7 @@ class NestedChanges:
             part = self.batches(node, reader)
         else:
             part = self._table_part(node, reader.schema, reader, storage)
-        return Append(path=node.path, id=node.id, parts=(part,))
+        return Append(path=node.path, id=node.id, parts=(part,), form=form_of(node))
 
     def discard(self, part: Part) -> None:
         """Remove a part that found no place."""

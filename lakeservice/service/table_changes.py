@@ -11,6 +11,7 @@ import msgspec
 
 from lakeservice.service import partitions
 from lakeservice.service.writing import remove, removed_on_failure
+from lakeservice.storage.commits import form_of
 from lakeservice.storage.files import FileReader
 from lakeservice.storage.table_writer import TableWriter
 from lakeservice.storage.tables import StoredTable
@@ -86,7 +87,8 @@ class TableChanges:
         """Write rows after the last of a table; returns the mutation."""
         if isinstance(node.structure, TableStructure):
             _same_schema(node, reader.schema)
-        return Append(path=node.path, id=node.id, parts=(self.rows(node, reader).part,))
+        part = self.rows(node, reader).part
+        return Append(path=node.path, id=node.id, parts=(part,), form=form_of(node))
 
     def appended(self, node: Node, number: int, rows: Rows, *, compact: bool = True) -> Change:
         """Return the change that adds written rows to a partition.
@@ -115,7 +117,8 @@ class TableChanges:
             first = partitions.compactable((*parts, part))
             if first < len(parts):
                 return self._compacted(node, (*parts, part), first)
-        return Change(Append(path=node.path, id=node.id, parts=(part,)), _nothing)
+        added = Append(path=node.path, id=node.id, parts=(part,), form=form_of(node))
+        return Change(added, _nothing)
 
     def _compacted(self, node: Node, parts: tuple[Part, ...], first: int) -> Change:
         storage = msgspec.structs.replace(_own_table(node)[1], parts=parts[first:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
@@ -167,6 +168,25 @@ def takes_parts(node: Node) -> bool:
             node.structure, ArrayStructure
         )
     return isinstance(storage, TableStorage) and not storage.assets
+
+
+def form_of(node: Node) -> str:
+    """Return a digest of what a node's parts are written in: what rows of it have in common.
+
+    It stays the same when rows are added, and is another when the data were written anew
+    with other chunks, codecs, columns or types.
+    """
+    storage, structure = node.data_sources[0].storage, node.structure
+    digest = hashlib.sha256()
+    if isinstance(storage, ArrayStorage):
+        digest.update(msgspec.json.encode(storage.layout))
+    if isinstance(storage, TableStorage):
+        digest.update(storage.format.encode())
+    if isinstance(structure, TableStructure):
+        digest.update(structure.to_arrow().remove_metadata().serialize())
+    if isinstance(structure, AwkwardStructure):
+        digest.update(msgspec.json.encode(structure.form, order="sorted"))
+    return digest.hexdigest()[:32]
 
 
 def _with_parts(source: DataSource, parts: tuple[Part, ...]) -> DataSource:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lakeservice.storage.commits import ROOT, fold, takes_parts
+from lakeservice.storage.commits import ROOT, fold, form_of, takes_parts
 from lakeservice.storage.layout import new_id
 from lakeservice.storage.mutations import check_own, check_sources, check_structure
 from lakeservice.storage.overlay import Overlay
@@ -189,6 +189,12 @@ class _Step:
                 ErrorKind.WRONG_FAMILY,
                 f"node {before.path!r} of family {before.family} holds no data in the lake "
                 "that parts could be appended to",
+            )
+        if append.form is not None and append.form != form_of(before):
+            raise ConflictError(
+                ErrorKind.REVISION_CONFLICT,
+                f"the data of {before.path!r} were written anew in another form since these rows "
+                "were written; describe the node and send the rows again",
             )
         least = 1 if isinstance(before.structure, ArrayStructure) else 0
         for part in append.parts:
