@@ -119,7 +119,19 @@ def _json_values(column: pa.Array) -> list[Any]:
         return list(texts.to_pylist())
     if pa.types.is_duration(kind):
         return list(column.cast(pa.int64()).to_pylist())
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or _is_view(kind):
+        return [_json_text(value) for value in column.to_pylist()]
     return list(column.to_pylist())
+
+
+def _json_text(value: bytes | str | None) -> str | None:
+    """Return bytes as text: UTF-8 where they are, else one character for each byte."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _json(value: Any) -> bytes:

@@ -12,11 +12,11 @@ import pyarrow.parquet
 import pytest
 
 from lakeservice.export.arrow import EXPORTERS
-from lakeservice.export.table_text import CSV, JSON
+from lakeservice.export.table_text import CSV, JSON, JSON_LINES
 from tests.export import memory
 from tests.export.memory import InMemoryTable
 
-FORMS = {one.names[0]: one for one in (*EXPORTERS, CSV, JSON)}
+FORMS = {one.names[0]: one for one in (*EXPORTERS, CSV, JSON, JSON_LINES)}
 TABLE = pa.table(
     {
         "i": pa.array([1, 2, None], pa.int64()),
@@ -104,3 +104,15 @@ def test_json_is_one_list_for_each_column_in_order() -> None:
 
 def test_json_of_an_empty_table_has_empty_lists() -> None:
     assert json.loads(written("json", TABLE.slice(0, 0))) == {n: [] for n in TABLE.column_names}
+
+
+@pytest.mark.parametrize("name", ["json", "jsonl"])
+def test_bytes_are_text_in_json(name: str) -> None:
+    table = pa.table({"b": pa.array([b"abc", "café".encode(), b"\xff\xfe", None])})
+    text = written(name, table).decode()
+    values = (
+        json.loads(text)["b"]
+        if name == "json"
+        else [json.loads(line)["b"] for line in text.splitlines()]
+    )
+    assert values == ["abc", "café", "\xff\xfe", None]

@@ -319,3 +319,22 @@ def test_an_earlier_state_can_be_asked_for(http: TestClient, service: Service) -
     answer = http.get(f"/api/v1/metadata/box?as_of={before}")
     assert answer.json()["data"]["attributes"]["metadata"] == {"n": 1}
     assert attributes(http, "box")["metadata"] == {"n": 2}
+
+
+@pytest.mark.parametrize(
+    ("specs", "told"),
+    [
+        ([f"s{number}" for number in range(21)], "at most 20"),
+        (["a", "b", "a"], "twice"),
+        (["a" * 256], "255 characters"),
+    ],
+)
+def test_specs_have_the_bounds_of_tileds(http: TestClient, specs: list[str], told: str) -> None:
+    created = {"structure_family": "container", "id": "c"}
+    http.post("/api/v1/metadata/", json=created)
+    for answer in (
+        http.post("/api/v1/metadata/", json={**created, "id": "d", "specs": specs}),
+        http.put("/api/v1/metadata/c", json={"specs": specs}),
+    ):
+        assert answer.status_code == 422
+        assert told in answer.json()["detail"]

@@ -27,11 +27,16 @@ from schemas.structures import ContainerStructure, StructureFamily
 from schemas.ticket import Search
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lakeservice.fronts.http.call import Call, Reply
     from schemas.entry import Node
 
 ATTEMPTS = 20
 """How often a patch is applied again when somebody else changed the node in between."""
+MAX_SPECS = 20
+"""Most specs of one node, as with Tiled."""
+MAX_SPEC_CHARACTERS = 255
 SWEEP = 1000
 """Nodes looked at in one go before a tree is deleted."""
 
@@ -124,7 +129,7 @@ def _draft(under: str, asked: _Create, *, parents: bool) -> Draft:
         path=clean_path(join_path(under, key)),
         structure=structure,
         metadata=asked.metadata,
-        specs=tuple(Spec(spec) if isinstance(spec, str) else spec for spec in asked.specs),
+        specs=_listed(asked.specs),
         access_tags=tuple(asked.access_tags or ()),
         parents=parents,
         mimetype=_media_type(asked),
@@ -287,7 +292,21 @@ def _specs(specs: Any) -> tuple[Spec, ...] | None:
         listed = msgspec.convert(specs, list[Spec | str])
     except msgspec.ValidationError as error:
         raise InvalidRequestError(ErrorKind.BAD_METADATA, f"specs: {error}") from None
-    return tuple(Spec(spec) if isinstance(spec, str) else spec for spec in listed)
+    return _listed(listed)
+
+
+def _listed(given: Sequence[Spec | str]) -> tuple[Spec, ...]:
+    specs = tuple(Spec(spec) if isinstance(spec, str) else spec for spec in given)
+    names = [spec.name for spec in specs]
+    if len(names) > MAX_SPECS:
+        told = f"{len(names)} specs; at most {MAX_SPECS} are possible"
+    elif len(set(names)) < len(names):
+        told = f"one spec twice: {', '.join(names)[:200]}"
+    elif any(len(name) > MAX_SPEC_CHARACTERS for name in names):
+        told = f"a spec's name is at most {MAX_SPEC_CHARACTERS} characters long"
+    else:
+        return specs
+    raise InvalidRequestError(ErrorKind.BAD_METADATA, told)
 
 
 def _tags(tags: Any) -> tuple[str, ...] | None:
