@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from schemas.structures import Structure
 
 _FRAMES_KEPT = 20_000
+OUTSIDE = "it leads out of the folders that files may be registered in"
+"""Why a file is not read that lies, links followed, elsewhere."""
 _GROWING = frozenset({"application/x-hdf5", "application/x-netcdf", "application/netcdf"})
 """Media types of files that are added to while they are read."""
 
@@ -98,6 +100,7 @@ class _Work:
     files: ExitStack = dataclasses.field(default_factory=ExitStack)
     assets: list[Asset] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
+    _folders: dict[Path, Path] = dataclasses.field(default_factory=dict)
 
     @property
     def roots(self) -> tuple[Path, ...]:
@@ -126,10 +129,21 @@ class _Work:
         numbers = []
         for asset in assets:
             if asset.data_uri not in known:
+                self._check(asset)
                 known[asset.data_uri] = len(self.assets)
                 self.assets.append(msgspec.structs.replace(asset, num=len(self.assets)))
             numbers.append(known[asset.data_uri])
         return numbers
+
+    def _check(self, asset: Asset) -> None:
+        """Refuse what a link leads out of the folders: in a folder, any file may be one."""
+        path = Path(unquote(urlsplit(asset.data_uri).path, errors="surrogateescape"))
+        folder = self._folders.get(path.parent)
+        if folder is None:
+            folder = self._folders.setdefault(path.parent, path.parent.resolve())
+        real = path.resolve() if path.is_symlink() else folder / path.name
+        if not any(map(real.is_relative_to, self.roots)):
+            raise unreadable(path.name, OUTSIDE)
 
     def opened(self, found: Found) -> list[Item]:
         """Keep a file open until all is written; returns its nodes, assets numbered anew."""
@@ -278,7 +292,7 @@ _READERS: dict[str, Callable[[_Work], list[Item]]] = {
     "application/x-hdf5": _hdf5,
     "application/x-netcdf": _hdf5,
     "application/netcdf": _hdf5,
-    "application/x-zarr": lambda work: _whole(work, ZarrFormat()),
+    "application/x-zarr": lambda work: _whole(work, ZarrFormat(work.roots)),
     "application/x-parquet": lambda work: _tables(work, ParquetFormat()),
     "application/vnd.apache.arrow.file": lambda work: _tables(work, ArrowFormat()),
     "image/tiff": lambda work: _frames(work, TiffFormat()),
@@ -347,7 +361,8 @@ def _assets(asked: Registration, work: _Work, *, grows: bool) -> list[Asset]:
         known = told.pop(asset.data_uri, None)
         parameter = None if known is None else known.parameter
         grown = grows and media_type_of(asked.mimetype) in _GROWING
-        assets.append(msgspec.structs.replace(asset, parameter=parameter, grows=grown))
+        asset = msgspec.structs.replace(asset, parameter=parameter, grows=grown, confined=True)
+        assets.append(asset)
     for asset in told.values():
         assets.append(msgspec.structs.replace(asset, num=len(assets)))
     return assets
@@ -359,7 +374,7 @@ def _source(asset: Asset, asked: Registration) -> Source:
     source = Source.of(path)
     real = path.resolve()
     if not any(real.is_relative_to(root) for root in asked.roots):
-        raise unreadable(source.name, "it leads out of the folders that files may be registered in")
+        raise unreadable(source.name, OUTSIDE)
     if uri_of(source.path) != asset.data_uri:
         raise unreadable(source.name, "its address is not in its plain form")
     return source.measured()

@@ -36,6 +36,9 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``sha256:<hex>`` of the content where it was computed."""
     grows: bool = False
     """What was indexed stays where it is while more is written: a larger file is no change."""
+    confined: bool = False
+    """A client named it: it is read only while it lies, links followed, in a folder that
+    clients may register files in."""
 
 
 class DataSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -19,7 +19,7 @@ from ingest.source import unreadable
 from schemas.errors import LakeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -33,10 +33,19 @@ _MOST_METADATA_BYTES = 64 << 20
 
 
 class ZarrFormat:
-    """A folder that is one array or one tree of groups and arrays."""
+    """A folder that is one array or one tree of groups and arrays.
+
+    Parameters
+    ----------
+    roots
+        Folders, links resolved, that its metadata must lie in; None allows all.
+    """
 
     media_type = "application/x-zarr"
     suffixes = (".zarr", ".zr")
+
+    def __init__(self, roots: Sequence[Path] | None = None) -> None:
+        self._roots = roots
 
     def sniff(self, source: Source) -> bool:
         """Tell whether a folder holds Zarr metadata."""
@@ -44,7 +53,7 @@ class ZarrFormat:
 
     def open(self, source: Source) -> Found:
         """Describe every group and array, and find every chunk file."""
-        store = _Store(source.path)
+        store = _Store(source.path, self._roots)
         found = Found([], assets=[source.asset()])
         files = ChunkFiles(found.assets)
         for path, node in store.walk():
@@ -75,14 +84,15 @@ class _Node:
 class _Store:
     """Reads metadata from the files, or from the consolidated copy where a file is missing."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, roots: Sequence[Path] | None = None) -> None:
         self._folder = folder
+        self._roots = roots
         self._consolidated: dict[str, Any] = {}
         self.root_kind = ""
-        v2 = _json(folder / ".zmetadata")
+        v2 = self._json(folder / ".zmetadata")
         if isinstance(v2.get("metadata"), dict):
             self._consolidated |= v2["metadata"]
-        v3 = _json(folder / "zarr.json").get("consolidated_metadata") or {}
+        v3 = self._json(folder / "zarr.json").get("consolidated_metadata") or {}
         for path, document in (v3.get("metadata") or {}).items():
             self._consolidated[f"{path}/zarr.json"] = document
 
@@ -118,7 +128,7 @@ class _Store:
         for key in self._consolidated:
             if key.startswith(prefix) and key.count("/") > prefix.count("/"):
                 names.add(key[len(prefix) :].split("/", 1)[0])
-        return sorted(names)
+        return sorted(names - {"", ".", ".."})
 
     def _has_nodes(self, path: str, depth: int) -> bool:
         """Tell whether a folder without metadata of its own holds nodes."""
@@ -129,10 +139,15 @@ class _Store:
             for name in self._folders(path)
         )
 
+    def _json(self, path: Path) -> dict[str, Any]:
+        if self._roots is not None and not any(map(path.resolve().is_relative_to, self._roots)):
+            raise ValueError(f"{path.name} lies outside the folders that may be read")
+        return _json(path)
+
     def _document(self, path: str, name: str) -> dict[str, Any]:
         key = f"{path}/{name}" if path else name
         try:
-            found = _json(self._folder / key)
+            found = self._json(self._folder / key)
         except OSError:
             found = {}
         return found or self._consolidated.get(key) or {}

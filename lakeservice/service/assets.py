@@ -140,7 +140,7 @@ class Assets:
             )
         if behind.name is not None:
             return self._object(behind.name)
-        return self._file(behind.asset.data_uri)
+        return self._file(behind.asset)
 
     def manifest(self, node: Node, number: int) -> list[str]:
         """Return the files of a folder, by their paths in it; raises like `bytes_of`."""
@@ -152,7 +152,7 @@ class Assets:
         if behind.name is not None:
             prefix = f"{behind.name}/"
             return [name.removeprefix(prefix) for name, _ in self._objects.list(behind.name)]
-        return sorted(_listed(_path(behind.asset.data_uri)))
+        return sorted(_listed(self._files.path(behind.asset)))
 
     def removal(self, node: Node, number: int, *, external_only: bool) -> tuple[Update, bool]:
         """Return the mutation that takes a file from a node, and whether its data goes too.
@@ -228,8 +228,9 @@ class Assets:
 
         return FileBytes(name.rpartition("/")[2], size, read)
 
-    def _file(self, uri: str) -> FileBytes:
-        extent = self._files.extent(Asset(data_uri=uri), 0)
+    def _file(self, asset: Asset) -> FileBytes:
+        uri = asset.data_uri
+        extent = self._files.extent(Asset(data_uri=uri, confined=asset.confined), 0)
 
         def read(start: int, stop: int) -> Iterator[bytes | memoryview]:
             with extent:
@@ -243,13 +244,14 @@ class Assets:
     def _in_folder(self, behind: Behind, relative: str) -> FileBytes:
         if behind.name is not None:
             return self._object(f"{behind.name}/{relative}")
-        folder = os.path.realpath(_path(behind.asset.data_uri))
+        folder = os.path.realpath(self._files.path(behind.asset))
         path = os.path.realpath(os.path.join(folder, relative))
         if not path.startswith(folder + os.sep):
             raise NotFoundError(
                 ErrorKind.ASSET_NOT_FOUND, "there is no such file; see the manifest"
             )
-        return self._file("file://localhost" + quote(path, errors="surrogateescape"))
+        uri = "file://localhost" + quote(path, errors="surrogateescape")
+        return self._file(Asset(data_uri=uri, confined=behind.asset.confined))
 
 
 def _without(source: DataSource, name: str) -> DataSource:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from lakeservice.service.registering import folders_of
 from lakeservice.service.writing import remove
 from lakeservice.storage.layout import data_prefix, new_id
 from schemas.commit import Append, Applied, Create, Mutation, Update
@@ -43,6 +46,7 @@ class Publisher:
         self._objects = objects
         self._committer = committer
         self._roots = tuple(root.rstrip("/") + "/" for root in roots)
+        self._folders = tuple(folder.resolve() for folder in folders_of(roots))
 
     def commit(
         self,
@@ -67,6 +71,7 @@ class Publisher:
         """
         if not trusted:
             self.check_sources(mutations)
+            mutations = [_confined(mutation) for mutation in mutations]
         named = [_named(mutation) for mutation in mutations]
         return self._committer.commit(named, key=key, principal=principal, note=note)
 
@@ -119,12 +124,33 @@ class Publisher:
         for source in sources:
             for asset in source.assets:
                 inside = asset.data_uri.startswith(self._roots) if self._roots else False
-                if not inside or "/../" in unquote(asset.data_uri):
+                path = unquote(urlsplit(asset.data_uri).path, errors="surrogateescape")
+                real = Path(os.path.realpath(path)) if "\0" not in path else Path("/")
+                if not inside or not any(map(real.is_relative_to, self._folders)):
                     raise AccessError(
                         ErrorKind.FORBIDDEN,
                         "files may only be registered in folders that the operator declared; "
                         "ask for the folder to be added to serve.roots",
                     )
+
+
+def _confined(mutation: Mutation) -> Mutation:
+    """Mark the files that a client names, so that they are not read through links elsewhere."""
+    replace = msgspec.structs.replace
+    if isinstance(mutation, Create):
+        sources = _marked(mutation.node.data_sources)
+        return replace(mutation, node=replace(mutation.node, data_sources=sources))
+    if isinstance(mutation, Update) and mutation.data_sources:
+        return replace(mutation, data_sources=_marked(mutation.data_sources))
+    return mutation
+
+
+def _marked(sources: Sequence[DataSource]) -> tuple[DataSource, ...]:
+    replace = msgspec.structs.replace
+    return tuple(
+        replace(source, assets=tuple(replace(asset, confined=True) for asset in source.assets))
+        for source in sources
+    )
 
 
 def _named(mutation: Mutation) -> Mutation:

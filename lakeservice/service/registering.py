@@ -88,7 +88,7 @@ class Registrar:
         self._objects = objects
         self._nodes = nodes
         self._commit = commit
-        self._roots = tuple(os.path.realpath(unquote(urlsplit(root).path)) for root in roots)
+        self._roots = tuple(str(folder.resolve()) for folder in folders_of(roots))
         self._indexer = indexer
         self._lock = threading.Lock()
         self._looked: OrderedDict[str, float] = OrderedDict()
@@ -253,7 +253,10 @@ class Registrar:
         return msgspec.structs.replace(source, assets=tuple(placed))
 
     def _one(self, asset: Asset, number: int) -> Asset:
-        parts = urlsplit(asset.data_uri)
+        try:
+            parts = urlsplit(asset.data_uri)
+        except ValueError:  # a bracket in the name of a host
+            parts = urlsplit("")
         path = unquote(parts.path, errors="surrogateescape")
         if parts.scheme != "file" or parts.netloc not in ("", "localhost") or "\0" in path:
             raise InvalidRequestError(
@@ -270,7 +273,7 @@ class Registrar:
                 "ask for the folder to be added to serve.roots",
             )
         uri = "file://localhost" + quote(path, safe="/", errors="surrogateescape")
-        return msgspec.structs.replace(asset, data_uri=uri, num=number)
+        return msgspec.structs.replace(asset, data_uri=uri, num=number, confined=True)
 
     def _is_due(self, node_id: str) -> bool:
         now = time.monotonic()
@@ -282,6 +285,11 @@ class Registrar:
             while len(self._looked) > _REMEMBERED:
                 self._looked.popitem(last=False)
         return True
+
+
+def folders_of(roots: Sequence[str]) -> list[Path]:
+    """Return the folders that ``file://`` URIs name."""
+    return [Path(unquote(urlsplit(root).path, errors="surrogateescape")) for root in roots]
 
 
 def is_registered(node: Node) -> bool:

@@ -17,7 +17,13 @@ from lakeservice.service.nodes import Nodes
 from lakeservice.service.promises import check_composite, check_promises, is_composite
 from lakeservice.service.publishing import Publisher
 from lakeservice.service.reading import Plan, Reader
-from lakeservice.service.registering import Indexer, Registrar, is_registered, refuse_broken
+from lakeservice.service.registering import (
+    Indexer,
+    Registrar,
+    folders_of,
+    is_registered,
+    refuse_broken,
+)
 from lakeservice.service.searching import Searcher, query_of
 from lakeservice.service.snapshots import Snapshots
 from lakeservice.service.sparse_changes import SparseChanges
@@ -100,7 +106,7 @@ class Service:
         )
         self.committer = Committer(lake, self.nodes, listener=self.live.record)
         self.following = Following(self.live, self.committer.follow)
-        files = FileReader()
+        files = FileReader(confines=folders_of(roots) or None)
         self.reader = Reader(lake.objects, files, self.limits)
         self.writer = Writer(lake.objects, self.nodes)
         self.changes = Changes(lake.objects)

@@ -7,6 +7,7 @@ import stat
 import threading
 import time
 from collections import OrderedDict
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -18,7 +19,6 @@ from schemas.errors import CorruptError, ErrorKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from lakeservice.codecs.steps import Buffer
     from schemas.entry import Asset
@@ -49,15 +49,23 @@ class FileReader:
         the last time was longer ago than this.
     roots
         Folders that may be read from, links resolved; None allows all.
+    confines
+        Folders that files which clients named may be read from, likewise.
     """
 
     def __init__(
-        self, *, limit: int = 256, check_s: float = 1.0, roots: Sequence[Path] | None = None
+        self,
+        *,
+        limit: int = 256,
+        check_s: float = 1.0,
+        roots: Sequence[Path] | None = None,
+        confines: Sequence[Path] | None = None,
     ) -> None:
         self._limit = limit
         self._check_s = check_s
-        self._roots = None if roots is None else tuple(str(root.resolve()) for root in roots)
-        self._files: OrderedDict[str, _Open] = OrderedDict()
+        self._roots = None if roots is None else tuple(root.resolve() for root in roots)
+        self._confines = None if confines is None else tuple(root.resolve() for root in confines)
+        self._files: OrderedDict[tuple[str, bool], _Open] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, asset: Asset, offset: int, length: int | None = None) -> Buffer:
@@ -86,7 +94,7 @@ class FileReader:
         """Return a file open for pyarrow; errors as in `read`."""
         self._checked(asset)
         try:
-            return pa.OSFile(self._path(asset.data_uri), "rb")
+            return pa.OSFile(self.path(asset), "rb")
         except OSError:
             raise _missing(asset.data_uri) from None
 
@@ -96,20 +104,20 @@ class FileReader:
             self._files.clear()
 
     def _checked(self, asset: Asset) -> _Open:
-        uri = asset.data_uri
+        uri, key = asset.data_uri, (asset.data_uri, asset.confined)
         with self._lock:
-            file = self._files.get(uri)
+            file = self._files.get(key)
             if file is not None:
-                self._files.move_to_end(uri)
+                self._files.move_to_end(key)
         now = time.monotonic()
         if file is not None and now - file.checked > self._check_s:
             # also notices a file that was replaced by another of the same name
             file = None
         if file is None:
-            file = self._kept(uri)
+            file = self._kept(asset)
             now = file.checked
         if _differs(asset, file) and now != file.checked:
-            file = self._kept(uri)  # it may have been looked at before it changed
+            file = self._kept(asset)  # it may have been looked at before it changed
         if _differs(asset, file):
             raise CorruptError(
                 ErrorKind.ASSET_CHANGED,
@@ -117,16 +125,16 @@ class FileReader:
             )
         return file
 
-    def _kept(self, uri: str) -> _Open:
-        file = self._open(uri)
+    def _kept(self, asset: Asset) -> _Open:
+        file = self._open(asset)
         with self._lock:
-            self._files[uri] = file
+            self._files[asset.data_uri, asset.confined] = file
             while len(self._files) > self._limit:
                 self._files.popitem(last=False)
         return file
 
-    def _open(self, uri: str) -> _Open:
-        path = self._path(uri)
+    def _open(self, asset: Asset) -> _Open:
+        uri, path = asset.data_uri, self.path(asset)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
@@ -137,20 +145,27 @@ class FileReader:
             raise _missing(uri)
         return file
 
-    def _path(self, uri: str) -> str:
+    def path(self, asset: Asset) -> str:
+        """Return where a file or folder lies, if it may be read.
+
+        Raises
+        ------
+        CorruptError
+            ``asset-missing``: an address that is no file's, or one outside the folders.
+        """
+        uri = asset.data_uri
         parts = urlsplit(uri)
-        if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        path = unquote(parts.path, errors="surrogateescape")
+        if parts.scheme != "file" or parts.netloc not in ("", "localhost") or "\0" in path:
             raise _missing(uri)
-        path = unquote(parts.path)
-        if self._roots is not None:
+        limits = [self._roots, self._confines if asset.confined else None]
+        for roots in [limit for limit in limits if limit is not None]:
             path = os.path.realpath(path)
-            if not any(path == root or path.startswith(root + os.sep) for root in self._roots):
+            if not any(Path(path).is_relative_to(root) for root in roots):
                 raise CorruptError(
                     ErrorKind.ASSET_MISSING,
                     f"the file {_name(uri)!r} lies outside the folders that this server may read",
                 )
-        if "\0" in path:
-            raise _missing(uri)
         return path
 
 

@@ -17,6 +17,10 @@ from ingest.indexer import IndexingProcesses
 from lakeservice.access.keys import Authenticator
 from lakeservice.fronts.http import create_app
 from lakeservice.service import Service
+from schemas.commit import Create
+from schemas.entry import Asset, DataSource, Node
+from schemas.errors import AccessError
+from schemas.structures import BytesStructure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -212,6 +216,73 @@ def test_links_that_lead_out_of_the_declared_folders_are_not_followed(
         assert str(tmp_path) not in refused.text
     own = site.ask("GET", "array/full/links/own", Accept="application/json")
     assert own.json() == [0, 1, 2]
+
+
+def test_chunks_that_are_links_out_of_the_declared_folders_are_not_read(
+    site: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.bin").write_bytes(b"1234")
+    folder = site.files / "linked.zarr"
+    folder.mkdir()
+    document = {
+        "zarr_format": 2,
+        "shape": [4],
+        "chunks": [4],
+        "dtype": "|u1",
+        "compressor": None,
+        "filters": None,
+        "fill_value": 0,
+        "order": "C",
+    }
+    (folder / ".zarray").write_text(json.dumps(document))
+    (folder / "0").symlink_to(tmp_path / "secret.bin")
+    site.register("linked", folder, mimetype="application/x-zarr", structure=array((4,), "|u1"))
+    answer = site.ask("GET", "array/full/linked", Accept="application/octet-stream")
+    assert answer.status_code == 410
+    assert b"1234" not in answer.content
+
+
+def test_a_registered_file_that_becomes_a_link_out_of_the_declared_folders_is_gone(
+    site: Site, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a.bin").write_bytes(b"secret")
+    (site.files / "a.bin").write_bytes(b"public")
+    inside = site.files / "folder"
+    inside.mkdir()
+    (inside / "a.bin").write_bytes(b"public")
+    source = {"mimetype": "application/octet-stream", "family": "bytes"}
+    assert site.register("file", site.files / "a.bin", **source).status_code == 200
+    whole = {"data_uri": f"file://localhost{inside}", "is_directory": True, "parameter": "x"}
+    given = {"assets": [whole], "management": "external", "mimetype": "application/octet-stream"}
+    document = {"structure_family": "bytes", "data_sources": [given], "id": "folder"}
+    assert site.ask("POST", "register/", document).status_code == 200
+    routes = ("asset/bytes/file?id=1", "asset/bytes/folder?id=1&relative_path=a.bin")
+    assert [site.ask("GET", route).content for route in routes] == [b"public", b"public"]
+    (site.files / "a.bin").unlink()
+    (site.files / "a.bin").symlink_to(outside / "a.bin")
+    inside.rename(site.files / "other")
+    inside.symlink_to(outside)
+    site.service.assets._files.close()
+    for route in (*routes, "asset/manifest/folder?id=1"):
+        answer = site.ask("GET", route)
+        assert answer.status_code == 410, route
+        assert str(tmp_path) not in answer.text
+
+
+def test_a_link_out_of_the_declared_folders_is_refused_from_clients_of_flight_too(
+    site: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.bin").write_bytes(b"secret")
+    (site.files / "link.bin").symlink_to(tmp_path / "secret.bin")
+    linked = Asset(data_uri=f"file://localhost{site.files}/link.bin")
+    source = DataSource(mimetype="application/octet-stream", assets=(linked,))
+    node = Node(
+        path="linked", id="n1", structure=BytesStructure(size_bytes=6), data_sources=(source,)
+    )
+    with pytest.raises(AccessError):
+        site.service.commit([Create(node=node)])
 
 
 def test_an_unknown_media_type_is_refused_by_its_own_status(site: Site) -> None:
