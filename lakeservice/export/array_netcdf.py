@@ -43,8 +43,12 @@ def dimension_names(source: ArraySource) -> list[str]:
     """Return a name for each axis, none twice."""
     names: list[str] = []
     for axis, told in enumerate(source.dims or [""] * len(source.shape)):
-        name = told.replace("/", "_") or f"dim_{axis}"
-        names.append(f"{name}_{axis}" if name in names else name)
+        name = told.replace("/", "_").replace("\0", "_")
+        # To HDF5 a dot is the group itself.
+        name = name if name.strip(".") else f"dim_{axis}"
+        while name in names:
+            name += f"_{axis}"
+        names.append(name)
     return names
 
 

@@ -10,6 +10,7 @@ import pyarrow.parquet
 
 from lakeservice.export.exporter import Exporter
 from lakeservice.export.prepared import written_out
+from schemas.errors import ErrorKind, InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +94,13 @@ def write_parquet(rows: TableSource) -> Iterator[Piece]:
     sink = Sink()
     with rows.read() as reader:
         file = pa.PythonFile(sink, mode="w")
-        with pyarrow.parquet.ParquetWriter(file, reader.schema, compression="zstd") as writer:
+        try:
+            opened = pyarrow.parquet.ParquetWriter(file, reader.schema, compression="zstd")
+        except pa.ArrowNotImplementedError as error:
+            raise InvalidRequestError(
+                ErrorKind.UNKNOWN_FORMAT, f"Parquet cannot hold this table ({error}); choose Arrow"
+            ) from None
+        with opened as writer:
             yield from _written(sink, writer, reader)
         yield sink.take()
 

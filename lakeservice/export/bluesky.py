@@ -15,6 +15,7 @@ import msgspec
 
 from lakeservice.export.exporter import Exporter
 from lakeservice.export.file_series import series_of
+from schemas.errors import ErrorKind, InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -94,7 +95,7 @@ def _stream(stream: ContainerSource, run: str | None) -> Iterator[Timed]:
             outside[child.name] = known
         else:
             inside[child.name] = known
-    timed = [(float(one.get("time") or 0.0), "descriptor", one) for one in descriptors]
+    timed = [(_seconds(one.get("time")), "descriptor", one) for one in descriptors]
     events = _events(table, inside, descriptors)
     yield from heapq.merge(timed, events, key=lambda one: one[0])
     uid = str(descriptors[0].get("uid", ""))
@@ -152,7 +153,7 @@ def _events(
     values = {name: _values(source) for name, source in sorted(arrays.items())}
     for number, row in enumerate(_rows(table, bool(values)), 1):
         sequence = row.get("seq_num", number)
-        time = float(row.get("time") or 0.0)
+        time = _seconds(row.get("time"))
         data = {
             key: value
             for key, value in row.items()
@@ -221,11 +222,19 @@ def _array_values(source: ArraySource) -> Iterator[Any]:
         yield from source.read((slice(start, start + step),)).tolist()
 
 
+def _seconds(time: Any) -> float:
+    """Return a time to sort by; what is no number is none."""
+    try:
+        return float(time or 0.0)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+
+
 def _descriptor_at(descriptors: Sequence[Mapping[str, Any]], time: float) -> str:
     """Return the uid of the descriptor that held at a time."""
     holding = descriptors[0]
     for later in descriptors[1:]:
-        if float(later.get("time") or 0.0) <= time:
+        if _seconds(later.get("time")) <= time:
             holding = later
     return str(holding.get("uid", ""))
 
@@ -279,10 +288,55 @@ def _resource(
     )
 
 
+class _Run(msgspec.Struct):
+    start: dict[str, Any] | None = None
+    stop: dict[str, Any] | None = None
+
+
+class _Key(msgspec.Struct):
+    shape: list[int | None] | None = None
+    object_name: str | None = None
+
+
+class _Device(msgspec.Struct):
+    data: dict[str, Any] = {}
+    timestamps: dict[str, Any] = {}
+
+
+class _Update(msgspec.Struct):
+    configuration: dict[str, _Device] | None = None
+
+
+class _Descriptor(msgspec.Struct):
+    data_keys: dict[str, _Key | None] | None = None
+    configuration: dict[str, _Device | None] | None = None
+    updates: list[_Update] | None = msgspec.field(default=None, name="_config_updates")
+
+
+def check_run(run: ContainerSource) -> None:
+    """Refuse what only says that it is a run.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``unknown-format``: metadata that are no documents.
+    """
+    try:
+        msgspec.convert(run.metadata, _Run)
+        for stream in _streams(run):
+            msgspec.convert(stream.metadata, _Descriptor)
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError(
+            ErrorKind.UNKNOWN_FORMAT,
+            f"{run.name!r} is no run of Bluesky: {error}; choose another format",
+        ) from None
+
+
 DOCUMENTS = Exporter(
     family="container",
     media_type="application/json-seq",
     names=("json-seq",),
     spec="BlueskyRun",
     write=write_documents,
+    check=check_run,
 )

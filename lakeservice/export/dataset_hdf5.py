@@ -10,7 +10,7 @@ from lakeservice.export.container_hdf5 import HDF5
 from lakeservice.export.dataset import SPEC, attributes_of, dataset_of
 from lakeservice.export.exporter import Exporter
 from lakeservice.export.hdf5_attributes import set_attributes
-from lakeservice.export.hdf5_layout import Layout
+from lakeservice.export.hdf5_layout import Layout, free_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,8 @@ def _text(layout: Layout, variable: Variable) -> Any:
     import h5py  # slow to import, and only needed once a file is written
 
     source = variable.source
-    made = layout.file.create_dataset(source.name, source.shape, dtype=h5py.string_dtype())
+    name = free_name(layout.file, source.name)
+    made = layout.file.create_dataset(name, source.shape, dtype=h5py.string_dtype())
     if not source.shape:
         made[()] = _plain(source.read()[()])
         return made
@@ -72,7 +73,7 @@ def _scale(layout: Layout, dataset: Dataset, dim: str, length: int, made: dict[s
     if variable is not None and variable.dims == (dim,):
         made[dim].make_scale(dim)
         return made[dim]
-    name = dim if dim not in made else f"{dim}_axis"
+    name = free_name(layout.file, dim if dim not in made else f"{dim}_axis")
     scale = layout.file.create_dataset(name, (length,), dtype=">f4")
     scale.make_scale(f"{_PHANTOM}{length:10d}")
     return scale
@@ -83,8 +84,7 @@ def _describe(made: Any, variable: Variable, dataset: Dataset, scales: dict[str,
         # An array that names an axis has no other axes, and names itself.
         if made != scales[dim]:
             made.dims[axis].attach_scale(scales[dim])
-    attributes = attributes_of(variable.source)
-    set_attributes(made, {k: v for k, v in attributes.items() if k not in made.attrs})
+    set_attributes(made, attributes_of(variable.source))
     further = dataset.coordinates_of(variable)
     if further and not variable.coordinate:
         set_attributes(made, {"coordinates": " ".join(further)})

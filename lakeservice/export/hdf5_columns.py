@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakeservice.export.column_values import values_of
 from lakeservice.export.hdf5_types import Stored, stored_type, text_type, time_attributes
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _texts(piece: pa.Array) -> pa.Array:
         return piece
     if pa.types.is_large_string(kind) or kind == pa.string_view():
         return piece.cast(pa.string())
-    values = piece.to_pylist()
+    values = values_of(piece)
     if _is_json(kind):
         return pa.array([None if v is None else _json(v) for v in values], pa.string())
     return pa.array([None if v is None else v.decode("utf-8", "replace") for v in values])
@@ -214,6 +215,8 @@ def _is_text(kind: pa.DataType) -> bool:
         or pa.types.is_null(kind)
         or pa.types.is_temporal(kind)
     )
+    if pa.types.is_interval(kind):
+        return True
     return not numeric and not _is_number_list(kind)
 
 

@@ -49,7 +49,7 @@ class Layout:
 
     def group(self, above: Any, name: str) -> Any:
         """Return a new group, which keeps the order of what is put into it."""
-        return above.create_group(_link(above, name), track_order=True)
+        return above.create_group(free_name(above, name), track_order=True)
 
     def array(self, above: Any, name: str, source: ArraySource) -> Any:
         """Return a new dataset that holds an array, with its metadata as attributes."""
@@ -94,7 +94,7 @@ class Layout:
 
     def _loose(self, above: Any, column: Column, source: TableSource) -> Any:
         """Write text of very different lengths at once: where it lies cannot be known before."""
-        name = _link(above, column.name)
+        name = free_name(above, column.name)
         dataset = above.create_dataset(name, (column.rows,), dtype=column.stored.dtype)
         row = 0
         for texts in column.texts(source):
@@ -129,13 +129,13 @@ class Layout:
         how.set_attr_creation_order(h5.h5p.CRT_ORDER_TRACKED | h5.h5p.CRT_ORDER_INDEXED)
         kind = h5.h5t.py_create(dtype, logical=True)
         space = h5.h5s.create_simple(shape) if shape else h5.h5s.create(h5.h5s.SCALAR)
-        made = h5.h5d.create(above.id, _link(above, name).encode(), kind, space, how)
+        made = h5.h5d.create(above.id, free_name(above, name).encode(), kind, space, how)
         if math.prod(shape):
             self._holes.append(hole(made.get_offset()))
         return h5.Dataset(made)
 
 
-def _link(above: Any, name: str) -> str:
+def free_name(above: Any, name: str) -> str:
     """Return a name that HDF5 accepts and that is free: there, a dot is the group itself."""
     link = name.replace("/", "_").replace("\0", "_")
     if not link.strip("."):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
+from lakeservice.export.column_values import times_of, values_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -41,18 +43,13 @@ def cells(column: pa.Array) -> list[Cell]:
     if isinstance(kind, pa.BaseExtensionType):
         return cells(column.storage)
     if pa.types.is_timestamp(kind):
-        # Python's times end at microseconds.
-        return [_naive(one) for one in column.cast(pa.timestamp("us"), safe=False).to_pylist()]
+        return times_of(column)
     if pa.types.is_duration(kind):
         seconds = column.cast(pa.duration("us"), safe=False).to_pylist()
         return [None if one is None else one.total_seconds() for one in seconds]
     if pa.types.is_decimal(kind):
         return list(column.cast(pa.float64()).to_pylist())
-    return [_cell(value) for value in column.to_pylist()]
-
-
-def _naive(value: datetime.datetime | None) -> datetime.datetime | None:
-    return None if value is None else value.replace(tzinfo=None)
+    return [_cell(value) for value in values_of(column)]
 
 
 def _cell(value: Any) -> Cell:

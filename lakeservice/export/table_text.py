@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from lakeservice.export.column_values import values_of
 from lakeservice.export.exporter import Exporter, Option
 
 if TYPE_CHECKING:
@@ -69,8 +70,9 @@ def _csv_column(column: pa.Array) -> pa.Array:
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _csv_column(column.dictionary_decode())
-    if pa.types.is_nested(kind):
-        return pa.array([None if v is None else _json(v).decode() for v in column.to_pylist()])
+    if pa.types.is_nested(kind) or pa.types.is_interval(kind):
+        texts = [None if v is None else _json(v).decode() for v in values_of(column)]
+        return pa.array(texts, pa.string())
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or _is_view(kind):
         texts = [_decoded(value) for value in column.to_pylist()]
         return pa.array(texts, pa.string())
@@ -121,7 +123,7 @@ def _json_values(column: pa.Array) -> list[Any]:
         return list(column.cast(pa.int64()).to_pylist())
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or _is_view(kind):
         return [_json_text(value) for value in column.to_pylist()]
-    return list(column.to_pylist())
+    return values_of(column)
 
 
 def _json_text(value: bytes | str | None) -> str | None:

@@ -110,10 +110,15 @@ class TableWriter:
         if not self._held_rows:
             return
         group = pa.Table.from_batches(self._held, self.schema).combine_chunks()
-        if self._parquet:
-            self._sink.write_table(group, row_group_size=GROUP_ROWS)
-        else:
-            self._sink.write_table(group)
+        try:
+            if self._parquet:
+                self._sink.write_table(group, row_group_size=GROUP_ROWS)
+            else:
+                self._sink.write_table(group)
+        except pa.ArrowInvalid as error:
+            raise InvalidRequestError(
+                ErrorKind.BAD_BODY, f"rows that cannot be stored: {error}"
+            ) from None
         self.rows += group.num_rows
         self._held, self._held_rows, self._held_bytes = [], 0, 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from lakeservice.fronts.http.call import Call
 
 _ANY = "application/octet-stream"
+_IN_HEADERS = re.compile("[ -~]{1,200}")
+_UNSAFE = re.compile(r'[^ -~]|["\\]')
 
 
 class ManifestAnswer(msgspec.Struct):
@@ -37,13 +40,14 @@ def asset_bytes(call: Call) -> Reply:
     number = _number(call)
     found = call.service.assets.bytes_of(node, number, call.params.get("relative_path"))
     source = node.data_sources[0]
+    is_told = len(source.assets) == 1 and source.declared is not None
     reply = Reply(
         found.read(0, found.length),
-        source.mimetype if len(source.assets) == 1 and source.declared is not None else _ANY,
+        source.mimetype if is_told and _IN_HEADERS.fullmatch(source.mimetype) else _ANY,
         length=found.length,
         part=found.read,
     )
-    plain = found.file_name.encode("ascii", "replace").decode().replace('"', "_")
+    plain = _UNSAFE.sub("_", found.file_name)
     told = f'attachment; filename="{plain}"'
     if plain != found.file_name:
         told += f"; filename*=utf-8''{quote(found.file_name, errors='replace')}"

@@ -147,7 +147,7 @@ def _length(headers: Headers) -> int | None:
     text = headers.get("content-length")
     if text is None:
         return None if "transfer-encoding" in headers else 0
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _too_large(limit: int) -> TooLargeError:

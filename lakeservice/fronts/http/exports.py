@@ -10,6 +10,7 @@ from urllib.parse import quote
 from lakeservice.export.registry import exporters_of
 from lakeservice.fronts.http.call import Reply
 from lakeservice.fronts.http.etags import entity_tag
+from lakeservice.fronts.http.links import HIDDEN
 from lakeservice.fronts.http.negotiation import chosen
 from lakeservice.fronts.http.stored import as_stored
 from lakeservice.fronts.http.stored_tables import as_stored_table
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from lakeservice.fronts.http.call import Call
     from lakeservice.service.node_source import NodeSource
     from schemas.entry import Node
+
+_NOT_ASKED = HIDDEN | {"filename", "format"}
+"""Query parameters on which no byte of an answer depends."""
 
 
 def described(call: Call) -> Node:
@@ -72,9 +76,8 @@ def exported(call: Call, source: NodeSource, exporter: Exporter | None = None) -
     """Return a source in the form that is asked for, or 304 where the client has it."""
     form = exporter or exporter_for(call, source.node)
     form.check(source)
-    options = [(option.name, call.params.get(option.name)) for option in form.options]
     parameters = (call.params.get("format") or "").partition(";")[2]
-    tag = entity_tag(*source.identity, form.media_type, options, parameters)
+    tag = entity_tag(*source.identity, form.media_type, _options(call, source, form), parameters)
     call.unless_known(tag)
     reply = as_stored(call, source, form) or as_stored_table(call, source, form)
     reply = reply or _prepared(call, source, form, tag)
@@ -86,6 +89,13 @@ def exported(call: Call, source: NodeSource, exporter: Exporter | None = None) -
     if name:
         reply.headers["Content-Disposition"] = f"attachment; filename*=utf-8''{quote(name[:255])}"
     return reply.tagged(tag)
+
+
+def _options(call: Call, source: NodeSource, form: Exporter) -> list[tuple[str, str | None]]:
+    """Return what a request asks of a form; the forms inside of a container see all of it."""
+    if source.family == "container":
+        return sorted((name, text) for name, text in call.params.items() if name not in _NOT_ASKED)
+    return [(option.name, call.params.get(option.name)) for option in form.options]
 
 
 def _prepared(call: Call, source: NodeSource, form: Exporter, tag: str) -> Reply | None:

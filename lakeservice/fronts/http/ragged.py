@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from lakeservice.fronts.http.announcing import announce_only, delivery_of, keeps
@@ -151,7 +152,7 @@ def _written(call: Call, node: Node) -> Part:
 def _offset(call: Call) -> int:
     text = (call.params.get("offset") or "").strip()
     numbers = text.split(",")
-    if not all(part.strip().isdigit() and len(part) < 19 for part in numbers):
+    if not all(re.fullmatch(r"[0-9]{1,18}", part.strip()) for part in numbers):
         raise InvalidRequestError(
             ErrorKind.BAD_REQUEST, f"offset={text[:40]!r}; write the number of rows there are"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +143,7 @@ def _patch(call: Call) -> Delivery | None:
     if texts == [None, None]:
         return None
     numbers = [[part.strip() for part in (text or "").split(",")] for text in texts]
-    if not all(part.isdigit() and len(part) < 19 for part in (*numbers[0], *numbers[1])):
+    if not all(re.fullmatch(r"[0-9]{1,18}", part) for part in (*numbers[0], *numbers[1])):
         raise InvalidRequestError(
             ErrorKind.BAD_REQUEST,
             "patch_shape and patch_offset come together, as numbers with commas between",
