@@ -6,6 +6,7 @@ import json
 import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import h5py
 import numpy as np
@@ -291,6 +292,20 @@ def test_an_unknown_media_type_is_refused_by_its_own_status(site: Site) -> None:
     answer = site.register("x", path, mimetype="application/x-unheard-of")
     assert answer.status_code == 415
     assert "application/x-hdf5" in answer.json()["detail"]
+
+
+def test_names_and_media_types_of_files_add_no_header(site: Site) -> None:
+    path = site.files / 'a"b\r\nX-Bad: 1\\é.bin'
+    path.write_bytes(b"0123")
+    given = {**asset(path), "data_uri": f"file://localhost{quote(str(path))}"}
+    source = {"assets": [given], "management": "external", "mimetype": "a/b\r\nX-Bad: 1 €"}
+    document = {"structure_family": "bytes", "data_sources": [source], "id": "notes"}
+    assert site.ask("POST", "register/", document).status_code == 200
+    answer = site.ask("GET", "asset/bytes/notes?id=1")
+    assert answer.content == b"0123"
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert all(text.isprintable() for text in answer.headers.values())
+    assert 'filename="a_b__X-Bad: 1__.bin"' in answer.headers["content-disposition"]
 
 
 def test_bytes_are_given_as_they_are_whole_and_in_ranges(site: Site) -> None:
