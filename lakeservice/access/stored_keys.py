@@ -167,6 +167,9 @@ class KeyStore:
             return known[1]
         key = self._load(first_eight)
         with self._lock:
+            if self._read.get(first_eight) is not known:
+                # Somebody revoked it, or read it later, meanwhile.
+                return self._read.get(first_eight, (now, None))[1]
             self._read[first_eight] = (now, key)
             self._read.move_to_end(first_eight)
             while len(self._read) > MOST_KEYS:

@@ -22,7 +22,7 @@ from schemas.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from lakeservice.storage.committer import Committer
     from lakeservice.storage.objects import Objects
@@ -70,8 +70,7 @@ class Publisher:
             What those who listen are told besides; see `Committer.commit`.
         """
         if not trusted:
-            self.check_sources(mutations)
-            mutations = [_confined(mutation) for mutation in mutations]
+            mutations = self.accepted(mutations)
         named = [_named(mutation) for mutation in mutations]
         return self._committer.commit(named, key=key, principal=principal, note=note)
 
@@ -94,8 +93,10 @@ class Publisher:
         for part in written.parts:
             remove(self._objects, part.name)
 
-    def check_sources(self, mutations: Iterable[Mutation]) -> None:
-        """Refuse mutations of a client that point at data which is not theirs to show.
+    def accepted(self, mutations: Sequence[Mutation]) -> list[Mutation]:
+        """Return mutations of a client, if they point at no data which is not theirs to show.
+
+        The files that they name are marked, so that no link leads reads of them elsewhere.
 
         Raises
         ------
@@ -119,6 +120,7 @@ class Publisher:
                         f"the id of {mutation.node.path!r} is drawn by the server; leave it empty",
                     )
                 self._check_assets(mutation.node.data_sources)
+        return [_confined(mutation) for mutation in mutations]
 
     def _check_assets(self, sources: Sequence[DataSource]) -> None:
         for source in sources:

@@ -162,6 +162,8 @@ class Registrar:
         again = msgspec.structs.replace(source, assets=tuple(assets))
         try:
             structure, made = self._made(node.id, source.declared, again, node)
+            if structure == node.structure and made == source:
+                return False  # it cannot be read just now, and stays as it was known
             self._commit(
                 Update(
                     path=node.path,
@@ -230,11 +232,13 @@ class Registrar:
         except UnavailableError:
             raise
         except LakeError as error:
-            if error.kind is ErrorKind.UNKNOWN_MEDIA_TYPE or _needs_a_file(declared):
+            if error.kind is ErrorKind.UNKNOWN_MEDIA_TYPE:
                 raise
             if present is not None and _is_readable(present, source):
                 known = msgspec.structs.replace(present.data_sources[0], declared=declared)
                 return present.structure, known
+            if _needs_a_file(declared):
+                raise
             seen = tuple(_seen(asset) for asset in source.assets)
             properties = {**properties, _PROBLEM: error.message}
             return declared, msgspec.structs.replace(source, properties=properties, assets=seen)

@@ -92,6 +92,9 @@ def check_sources(node_id: str, sources: tuple[DataSource, ...]) -> None:
     for source in sources:
         for name in stored_names(source):
             check_own(node_id, name)
+        location = source.storage.location if isinstance(source.storage, ArrayStorage) else None
+        if isinstance(location, ZarrParts) and location.rewritten is not None:
+            check_own(node_id, location.rewritten)
 
 
 def check_own(node_id: str, name: str) -> None:

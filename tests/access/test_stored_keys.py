@@ -85,6 +85,23 @@ def test_revoking_what_is_no_key_says_so(store: KeyStore, name: str) -> None:
         store.revoke(name)
 
 
+def test_a_key_that_is_revoked_while_it_is_looked_up_is_worthless(
+    objects: Objects, store: KeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, secret = store.create(READ_SCOPES)
+    get = objects.get
+
+    def late(name: str) -> bytes | None:
+        found = get(name)
+        monkeypatch.setattr(objects, "get", get)
+        store.revoke(key.first_eight)
+        return found
+
+    monkeypatch.setattr(objects, "get", late)
+    store.find(secret)
+    assert store.find(secret) is None
+
+
 def test_a_key_needs_a_scope_and_a_time_that_makes_sense(store: KeyStore) -> None:
     with pytest.raises(InvalidRequestError, match="at least one scope"):
         store.create(())

@@ -357,6 +357,22 @@ def test_the_folder_of_an_array_here_has_a_manifest_of_names(site: Site, tmp_pat
         assert refused.status_code == 400
 
 
+def test_a_file_that_cannot_be_read_for_long_fills_no_log(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lakeservice.service.registering.LOOK_S", 0)
+    path = site.files / "broken.h5"
+    values = frames(path, 2)
+    site.register("broken", path, mimetype=HDF5, parameters={"dataset": "data"})
+    np.testing.assert_array_equal(site.read("broken"), values)
+    path.write_bytes(b"not HDF5 at all")
+    site.ask("GET", "metadata/broken")
+    version = site.service.nodes.version
+    for _ in range(3):
+        assert site.ask("GET", "metadata/broken").status_code == 200
+    assert site.service.nodes.version == version
+
+
 def test_deleting_an_asset_spares_registered_files(site: Site) -> None:
     path = site.files / "kept.bin"
     path.write_bytes(b"kept")

@@ -191,10 +191,10 @@ class Actions:
         if answered is None:
             if any(_speaks_of_data(mutation) for mutation in ask.mutations):
                 principal.require("register")
-            self._service.publisher.check_sources(ask.mutations)
+            accepted = self._service.publisher.accepted(ask.mutations)
             staged = self._service.signer.redeem(ask.receipts)
             answered = self._service.commit(
-                [*ask.mutations, *staged], key=ask.key, principal=principal.name, trusted=True
+                [*accepted, *staged], key=ask.key, principal=principal.name, trusted=True
             )
         if ask.nodes:
             return [
