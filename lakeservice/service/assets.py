@@ -24,6 +24,7 @@ from schemas.errors import (
     InvalidRequestError,
     NotFoundError,
 )
+from schemas.structures import TableStructure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -177,7 +178,17 @@ class Assets:
         else:
             rest = [one for one in self._registrar.assets(source) if one.num != behind.asset.num]
             changed = msgspec.structs.replace(source, storage=None, tree=None, assets=tuple(rest))
-        update = Update(path=node.path, id=node.id, data_sources=(changed, *others))
+        structure = node.structure
+        if isinstance(structure, TableStructure) and isinstance(changed.storage, TableStorage):
+            rows = sum(part.length for part in changed.storage.parts)
+            structure = msgspec.structs.replace(structure, rows=rows)
+        update = Update(
+            path=node.path,
+            id=node.id,
+            expected_revision=node.revision,
+            structure=None if structure is node.structure else structure,
+            data_sources=(changed, *others),
+        )
         return update, behind.name is not None
 
     def remove(self, node: Node, number: int) -> None:
@@ -255,14 +266,24 @@ class Assets:
 
 
 def _without(source: DataSource, name: str) -> DataSource:
+    """Return a data source without one of its parts.
+
+    The rows of an array keep their places: those that are gone are an error to read,
+    and not the fill value.
+    """
     storage = source.storage
     replace = msgspec.structs.replace
     if isinstance(storage, TableStorage):
         parts = tuple(part for part in storage.parts if part.name != name)
         return replace(source, storage=replace(storage, parts=parts))
     if storage is not None and isinstance(storage.location, ZarrParts):
-        parts = tuple(part for part in storage.location.parts if part.name != name)
-        return replace(source, storage=replace(storage, location=ZarrParts(parts=parts)))
+        location = storage.location
+        if len(location.parts) == 1:
+            return replace(source, storage=None)
+        parts = tuple(
+            replace(part, complete=True) if part.name == name else part for part in location.parts
+        )
+        return replace(source, storage=replace(storage, location=replace(location, parts=parts)))
     return source
 
 

@@ -17,11 +17,11 @@ from starlette.testclient import TestClient
 from ingest.indexer import IndexingProcesses
 from lakeservice.access.keys import Authenticator
 from lakeservice.fronts.http import create_app
-from lakeservice.service import Service
+from lakeservice.service import Draft, Service
 from schemas.commit import Create
 from schemas.entry import Asset, DataSource, Node
 from schemas.errors import AccessError
-from schemas.structures import BytesStructure
+from schemas.structures import ArrayStructure, BytesStructure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -371,6 +371,23 @@ def test_a_file_that_cannot_be_read_for_long_fills_no_log(
     for _ in range(3):
         assert site.ask("GET", "metadata/broken").status_code == 200
     assert site.service.nodes.version == version
+
+
+def test_rows_of_an_array_whose_asset_was_deleted_are_an_error_and_move_no_others(
+    site: Site,
+) -> None:
+    rows = np.arange(6, dtype="<i4").reshape(2, 3)
+    structure = ArrayStructure.from_numpy(rows.shape, rows.dtype, (2, 3))
+    service = site.service
+    service.write_array(Draft("one", structure, {}), [rows])
+    service.write_array(Draft("two", structure, {}), [rows])
+    service.publish(service.changes.append_rows(service.describe("two"), [rows + 10]))
+    for key in ("one", "two"):
+        gone = site.ask("DELETE", f"asset/{key}?id=1&external_only=false")
+        assert gone.json() == {"asset_deleted": True, "data_deleted": True}
+        assert site.ask("GET", f"array/full/{key}", Accept="application/json").status_code >= 400
+    kept = site.ask("GET", "array/full/two?slice=2:4", Accept="application/json")
+    assert kept.json() == (rows + 10).tolist()
 
 
 def test_deleting_an_asset_spares_registered_files(site: Site) -> None:
