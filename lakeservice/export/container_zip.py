@@ -38,24 +38,50 @@ def write(container: ContainerSource) -> Iterator[Piece]:
     """Yield a ZIP file; it is made on the way, and may be longer than 4 GB."""
     forms = _forms(container)
     sink = Sink()
+    names = _Names()
     with zipfile.ZipFile(sink, "w", allowZip64=True, compresslevel=1) as archive:
         yield from _file(archive, sink, METADATA, write_tree(container))
         for step in walk(container):
             source = step.source
             if source.family == "container":
-                archive.mkdir("/".join(step.path) + "/")
+                archive.mkdir(names.folder(step.path))
                 continue
             if source.family == "bytes" and (found := source.file()) is not None:
-                name = "/".join((*step.path[:-1], _named(step.path[-1], found[0])))
+                name = names.file(step.path, _named(step.path[-1], found[0]))
                 yield from _file(archive, sink, name, found[1])
             exporter = forms.get(source.family)
             if exporter is None or source.problem is not None:
                 continue
             exporter = _possible(exporter, source)
-            name = "/".join(step.path) + "." + _suffix(exporter)
+            name = names.file(step.path, f"{step.path[-1]}.{_suffix(exporter)}")
             yield from _file(archive, sink, name, exporter.write(source))
     if rest := sink.take():
         yield rest
+
+
+class _Names:
+    """Names of files and folders, none twice, and none that leads out of the archive's folder."""
+
+    def __init__(self) -> None:
+        self._taken = {METADATA}
+        self._folders: dict[tuple[str, ...], str] = {(): ""}
+
+    def folder(self, path: tuple[str, ...]) -> str:
+        """Return the name of a container's folder, with a slash behind."""
+        self._folders[path] = self.file(path, path[-1]) + "/"
+        return self._folders[path]
+
+    def file(self, path: tuple[str, ...], name: str) -> str:
+        """Return the name of a file for a node."""
+        # Some programs take a backslash for a slash, and C: for a disk.
+        name = name.replace("\\", "_")
+        name = name.replace(":", "_") if name[1:2] == ":" else name
+        folder = self._folders[path[:-1]]
+        while folder + name in self._taken:
+            stem, _, suffix = name.rpartition(".")
+            name = f"{stem}_.{suffix}" if stem else f"{name}_"
+        self._taken.add(folder + name)
+        return folder + name
 
 
 def _named(node: str, file: str) -> str:

@@ -82,11 +82,22 @@ class NestedChanges:
             self._objects.delete([sent.name])
 
     def rows(self, node: Node, rows: list[Any]) -> Part:
-        """Write rows that are lists of numbers, as JSON has them, as one part."""
+        """Write rows that are lists of numbers, as JSON has them, as one part.
+
+        Raises
+        ------
+        InvalidRequestError
+            ``bad-body``: other rows than the node's, or whole numbers beyond 64 bits.
+        """
         import awkward  # heavy
 
         form = parse_form(declared_form(node))
-        array = awkward.from_iter(rows, highlevel=False)
+        try:
+            array = awkward.from_iter(rows, highlevel=False)
+        except (RuntimeError, OverflowError):
+            raise InvalidRequestError(
+                ErrorKind.BAD_BODY, "the rows hold a number that no type has; write it as 1e30"
+            ) from None
         return self.written(node, [(len(rows), window_of(form, array))])
 
     def batches(self, node: Node, reader: Iterable[pa.RecordBatch]) -> Part:

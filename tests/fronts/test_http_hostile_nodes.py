@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -194,3 +195,54 @@ def test_an_address_that_is_none_is_refused(http: TestClient) -> None:
     source = {"assets": [{"data_uri": "file://["}], "management": "external"}
     document = {"structure_family": "bytes", "data_sources": [source]}
     assert http.post("/api/v1/register/", json=document).status_code == 400
+
+
+def test_no_two_files_of_a_zip_have_one_name_and_none_leads_out_of_it(
+    http: TestClient, service: Service
+) -> None:
+    container(service, "c")
+    for name in ("metadata", "metadata.json", "..\\..\\x", "C:", "C_", "a"):
+        array(service, f"c/{name}", np.zeros(2))
+    container(service, "c/a.json")
+    array(service, "c/a.json/x", np.zeros(2))
+    answer = http.get("/api/v1/container/full/c?format=zip&array=json")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        names = archive.namelist()
+    assert len(names) == len({name.rstrip("/") for name in names}) == 9
+    assert not [name for name in names if "\\" in name or ":" in name]
+    assert {"metadata.json", "metadata_.json", "metadata.json.json"} <= set(names)
+
+
+def test_the_older_route_of_any_node_takes_slices_of_sparse_arrays(
+    http: TestClient,
+) -> None:
+    number = {"endianness": "little", "kind": "f", "itemsize": 8, "dt_units": None}
+    sparse = {
+        "shape": [4, 5],
+        "chunks": [[4], [5]],
+        "layout": "COO",
+        "data_type": number,
+        "coord_data_type": {**number, "kind": "i"},
+    }
+    source = {"structure_family": "sparse", "structure": sparse}
+    asked = {"structure_family": "sparse", "data_sources": [source], "id": "s"}
+    assert http.post("/api/v1/metadata/", json=asked).status_code == 200
+    sink = pa.BufferOutputStream()
+    rows = pa.table({"dim0": [0, 1], "dim1": [1, 4], "data": [1.0, 2.0]})
+    with pa.ipc.new_file(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    kind = {"content-type": "application/vnd.apache.arrow.file"}
+    content = sink.getvalue().to_pybytes()
+    assert http.put("/api/v1/array/full/s", content=content, headers=kind).status_code == 200
+    answer = http.get("/api/v1/node/full/s?slice=1&format=json")
+    assert answer.json() == {"dim0": [4], "data": [2.0]}
+
+
+def test_whole_numbers_beyond_all_types_are_refused(http: TestClient) -> None:
+    number = {"endianness": "little", "kind": "f", "itemsize": 8, "dt_units": None}
+    structure = {"data_type": number, "shape": [1, None], "size": 1, "chunks": [[1], None]}
+    source = {"structure_family": "ragged", "structure": structure}
+    asked = {"structure_family": "ragged", "data_sources": [source], "id": "r"}
+    assert http.post("/api/v1/metadata/", json=asked).status_code == 200
+    answer = http.put("/api/v1/ragged/full/r", json=[[10**30]])
+    assert (answer.status_code, answer.json()["kind"]) == (422, "bad-body")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lakeservice.export.container_json import DATA
-from lakeservice.fronts.http import arrays, tables
+from lakeservice.fronts.http import arrays, ragged, tables
 from lakeservice.fronts.http.exports import described, exported, exporter_for
 from lakeservice.fronts.http.operations import AS_OF, FILE_NAME, FORMAT, Operation, Parameter
 from lakeservice.service.sources import ContainerRows, source_of
@@ -64,8 +64,10 @@ def node_full(call: Call) -> Reply:
             return _container(call, node, _fields_in_query(call))
         case "table":
             return tables.full(call)
-        case "array":
+        case "array" | "sparse":
             return arrays.full(call)
+        case "ragged":
+            return ragged.full(call)
     return exported(call, source_of(call.service, node, options=call.params, as_of=call.as_of))
 
 

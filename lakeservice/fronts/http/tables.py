@@ -207,6 +207,7 @@ WHERE = Parameter("where", "text", "Condition on the rows: ``energy > 12000 and 
 LIMIT = Parameter("limit", "integer", "Most rows to send.")
 PERSIST = Parameter("persist", "flag", "Keep the data; false only sends it to subscribers.")
 PARTITION = Parameter("partition", "integer", "Number of the partition, from 0.", required=True)
+OF = Parameter("of", "integer", "Number of partitions that the client was told.")
 READ = (COLUMN, WHERE, LIMIT, FORMAT, FILE_NAME, AS_OF)
 
 OPERATIONS = (
@@ -240,7 +241,7 @@ OPERATIONS = (
         path="/table/partition/{path:path}",
         work=partition,
         scope="read:data",
-        params=(PARTITION, *READ),
+        params=(PARTITION, OF, *READ),
         family="table",
     ),
     Operation(
@@ -248,7 +249,7 @@ OPERATIONS = (
         path="/table/partition/{path:path}",
         work=partition_by_body,
         scope="read:data",
-        params=(PARTITION, *READ),
+        params=(PARTITION, OF, *READ),
         body=list[str] | None,
         family="table",
     ),
