@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+import pyarrow as pa
 
 from lakeservice.service import partitions
 from lakeservice.service.writing import remove, removed_on_failure
@@ -22,8 +23,6 @@ from schemas.structures import TableStructure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pyarrow as pa
 
     from lakeservice.storage.objects import Objects
     from schemas.entry import DataSource, Node
@@ -76,12 +75,16 @@ class TableChanges:
         Raises
         ------
         InvalidRequestError
-            ``bad-request``: there is no such partition.
+            ``bad-request``: there is no such partition; ``bad-body``: other columns than
+            the other partitions have.
         """
         if number is None:
             return _with_parts(node, (rows.part,), rows)
         partitions.check_partition(node, number, partitions.told_partitions(node) + 1)
-        return _with_parts(node, partitions.replaced(node, number, rows.part), rows)
+        parts = partitions.replaced(node, number, rows.part)
+        if len(parts) > 1:
+            rows = replace(rows, schema=_common(node, rows.schema))
+        return _with_parts(node, parts, rows)
 
     def append(self, node: Node, reader: pa.RecordBatchReader) -> Append:
         """Write rows after the last of a table; returns the mutation."""
@@ -134,13 +137,13 @@ class TableChanges:
 def _with_parts(node: Node, parts: tuple[Part, ...], rows: Rows | None = None) -> Change:
     """Return the change that gives a table these parts, and the columns of ``rows``."""
     source, storage = _own_table(node)
-    replace, structure = msgspec.structs.replace, node.structure
-    storage = replace(storage, parts=parts, format=rows.format if rows else storage.format)
+    changed, structure = msgspec.structs.replace, node.structure
+    storage = changed(storage, parts=parts, format=rows.format if rows else storage.format)
     if isinstance(structure, TableStructure):
         numbers = [part.partition for part in parts if part.partition is not None]
         most = max((number + 1 for number in numbers), default=0)
         described = TableStructure.from_arrow(rows.schema) if rows else structure
-        structure = replace(
+        structure = changed(
             structure,
             arrow_schema=described.arrow_schema,
             columns=described.columns,
@@ -152,7 +155,7 @@ def _with_parts(node: Node, parts: tuple[Part, ...], rows: Rows | None = None) -
         id=node.id,
         expected_revision=node.revision,
         structure=structure,
-        data_sources=(replace(source, storage=storage), *node.data_sources[1:]),
+        data_sources=(changed(source, storage=storage), *node.data_sources[1:]),
     )
     return Change(update, _nothing)
 
@@ -194,6 +197,26 @@ def _same_schema(node: Node, schema: pa.Schema) -> None:
                 f"rows to append have columns {_columns(schema)}, "
                 f"but {node.path!r} has {_columns(present)}; cast them to the same",
             )
+
+
+def _common(node: Node, schema: pa.Schema) -> pa.Schema:
+    """Return the columns of partitions side by side: one of nulls alone has any type."""
+    if not isinstance(node.structure, TableStructure):
+        return schema
+    present = node.structure.to_arrow()
+    if present.names == schema.names:
+        for index, field in enumerate(present):
+            if pa.types.is_null(schema.field(index).type):
+                schema = schema.set(index, field)
+            if pa.types.is_null(field.type):
+                present = present.set(index, schema.field(index))
+    if not present.equals(schema, check_metadata=False):
+        raise InvalidRequestError(
+            ErrorKind.BAD_BODY,
+            f"a partition with columns {_columns(schema)}, "
+            f"but the others of {node.path!r} have {_columns(present)}; cast them to the same",
+        )
+    return schema
 
 
 def _columns(schema: pa.Schema) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from lakeservice.service import Draft, Service
-from schemas.errors import ConflictError, ErrorKind
+from schemas.errors import ConflictError, ErrorKind, InvalidRequestError
 from schemas.selection import select
 from schemas.structures import ArrayStructure, TableStructure
 
@@ -73,3 +74,34 @@ def test_rows_staged_before_others_were_added_or_replaced_are_kept(service: Serv
     service.commit([tables.replaced(service.describe("u"), whole).mutation], trusted=True)
     service.publish(first)
     assert service.read_table(service.describe("u")).read_all().num_rows == 4
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fits"),
+    [
+        (pa.array([1.5]), pa.array([2]), False),
+        (pa.array(["a"]), pa.array([2]), False),
+        (pa.nulls(1), pa.array([2]), True),
+        (pa.array([1]), pa.nulls(1), True),
+    ],
+)
+def test_partitions_written_side_by_side_get_one_type_or_are_refused(
+    service: Service, first: pa.Array, second: pa.Array, fits: bool
+) -> None:
+    path, tables = uuid.uuid4().hex, service.changes.tables
+    declared = TableStructure.from_arrow(pa.schema([("x", pa.null())]), rows=0)
+    service.create_empty(Draft(path, declared, {}))
+    node = service.describe(path)
+    batches = [pa.record_batch({"x": column}) for column in (first, second)]
+    rows = [tables.rows(node, table_of(batch)) for batch in batches]
+    service.commit([tables.replaced(node, rows[0], 0).mutation], trusted=True)
+    wanted = first.to_pylist()
+    if fits:
+        change = tables.replaced(service.describe(path), rows[1], 1)
+        service.commit([change.mutation], trusted=True)
+        wanted += second.to_pylist()
+    else:
+        with pytest.raises(InvalidRequestError, match="the others of"):
+            tables.replaced(service.describe(path), rows[1], 1)
+    found = service.read_table(service.describe(path)).read_all()
+    assert found.column("x").to_pylist() == wanted
