@@ -12,12 +12,12 @@ _LISTS = ((pa.types.is_list, pa.list_), (pa.types.is_large_list, pa.large_list))
 def values_of(column: pa.Array) -> list[Any]:
     """Return the values; dates before year 1 and after 9999, which Python lacks, as Arrow's text.
 
-    One such value makes text of all dates of the column, or the part of it, that is given.
+    One such date within a nested value makes text of all dates in that value.
     """
     try:
         return list(column.to_pylist())
     except (OverflowError, ValueError):
-        return list(column.cast(_with_text(column.type)).to_pylist())
+        return _one_by_one(column, column.cast(_with_text(column.type)))
 
 
 def times_of(column: pa.Array) -> list[Any]:
@@ -27,7 +27,17 @@ def times_of(column: pa.Array) -> list[Any]:
         micros = plain.cast(pa.timestamp("us"), safe=column.type.unit != "ns")
         return list(micros.to_pylist())
     except (OverflowError, ValueError):
-        return list(plain.cast(pa.string()).to_pylist())
+        return _one_by_one(plain, plain.cast(pa.string()))
+
+
+def _one_by_one(column: pa.Array, texts: pa.Array) -> list[Any]:
+    found = []
+    for value, text in zip(column, texts, strict=True):
+        try:
+            found.append(value.as_py())
+        except (OverflowError, ValueError):
+            found.append(text.as_py())
+    return found
 
 
 def _with_text(kind: pa.DataType) -> pa.DataType:

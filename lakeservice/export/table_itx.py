@@ -78,7 +78,7 @@ def _block(
 
 
 def _number(value: Cell) -> str:
-    if value is None:
+    if value is None or isinstance(value, str):  # a date that is text has no number
         return "NaN"
     if isinstance(value, datetime.date):
         whole = value if isinstance(value, datetime.datetime) else _midnight(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -77,8 +78,11 @@ def test_dates_beyond_the_calendar_are_their_iso_text(http: TestClient, service:
     told = days.cast(pa.string()).to_pylist()
     table(service, "t", {"x": days})
     book = openpyxl.load_workbook(io.BytesIO(http.get("/api/v1/table/full/t?format=xlsx").content))
-    assert [row[0] for row in book.worksheets[0].iter_rows(min_row=2, values_only=True)] == told
+    (far,), (near,) = book.worksheets[0].iter_rows(min_row=2, values_only=True)
+    assert (far, near) == (told[0], datetime.datetime(1970, 1, 1))  # noqa: DTZ001
     assert http.get("/api/v1/table/full/t?format=json").json() == {"x": told}
+    waves = http.get("/api/v1/table/full/t?format=itx").text
+    assert "BEGIN\r\tNaN\r\t2082844800.0\rEND" in waves
 
 
 def test_a_time_that_cannot_be_stored_is_a_mistake_of_who_sends_it(
