@@ -14,6 +14,7 @@ import numpy as np
 import openpyxl
 import pyarrow as pa
 import pytest
+from starlette.testclient import TestClient
 
 from lakeservice.export.registry import exporters_of
 from lakeservice.service.writing import Draft
@@ -21,8 +22,6 @@ from schemas.entry import Spec
 from schemas.structures import ArrayStructure, ContainerStructure, TableStructure
 
 if TYPE_CHECKING:
-    from starlette.testclient import TestClient
-
     from lakeservice.service.service import Service
 
 FAR = pa.array([2**31 - 1, -800_000, 0], pa.int32()).cast(pa.date32())
@@ -250,3 +249,11 @@ def test_whole_numbers_beyond_all_types_are_refused(http: TestClient) -> None:
     assert http.post("/api/v1/metadata/", json=asked).status_code == 200
     answer = http.put("/api/v1/ragged/full/r", json=[[10**30]])
     assert (answer.status_code, answer.json()["kind"]) == (422, "bad-body")
+
+
+@pytest.mark.parametrize("message", [b'{"type":"auth","api_key":"\xff"}', b"[" * 100_000, b""])
+def test_a_first_message_that_is_no_document_is_no_key(http: TestClient, message: bytes) -> None:
+    anybody = TestClient(http.app, base_url="http://lake")
+    with anybody.websocket_connect("/api/v1/stream/single/") as socket:
+        socket.send_bytes(message)
+        assert socket.receive()["code"] == 4001

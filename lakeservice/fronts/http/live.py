@@ -56,6 +56,7 @@ ENDED, AWAY, EXPECTED_AUTH, REFUSED, GONE, TOO_SLOW, FAILED = (
     1011,
 )
 """Codes with which a WebSocket is closed."""
+_NO_DOCUMENT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _READERS = 8
 """Frames that are made at the same time; others wait."""
 
@@ -140,7 +141,7 @@ class Subscriptions:
     async def _key_in_message(self, socket: WebSocket) -> str | None:
         """Return the key in the first message; None where there was no good one: it is closed."""
         message: Any = None
-        with anyio.move_on_after(AUTH_S), contextlib.suppress(msgspec.DecodeError):
+        with anyio.move_on_after(AUTH_S), contextlib.suppress(*_NO_DOCUMENT):
             received = await socket.receive()
             if received["type"] == "websocket.disconnect":
                 return None
