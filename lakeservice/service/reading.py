@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakeservice.storage.arrays import EncodedChunk, StoredArray
@@ -22,8 +23,6 @@ from schemas.structures import ArrayStructure, TableStructure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import pyarrow as pa
 
     from lakeservice.config import Limits
     from lakeservice.storage.files import FileReader
@@ -209,7 +208,8 @@ class Reader:
         ):
             return node
         key = (node.id, node.version)
-        if key not in self._lengths:
+        longest = self._lengths.get(key)
+        if longest is None:
             longest = 1
             with self._column(node, column) as reader:
                 for batch in reader:
@@ -219,8 +219,7 @@ class Reader:
                 while len(self._lengths) >= OPEN_CACHE:
                     self._lengths.popitem()
                 self._lengths[key] = longest
-        size = self._lengths[key]
-        data_type = msgspec.structs.replace(structure.data_type, itemsize=4 * size)
+        data_type = msgspec.structs.replace(structure.data_type, itemsize=4 * longest)
         return msgspec.structs.replace(
             node, structure=msgspec.structs.replace(structure, data_type=data_type)
         )
@@ -239,14 +238,45 @@ class Reader:
         if not axis.count:
             yield np.empty(0, dtype)
             return
-        ends = (axis.start, axis.start + (axis.count - 1) * axis.step)
-        with self._column(node, _parameters(node)["column"], (min(ends), max(ends) + 1)) as reader:
-            blocks = (_numpy(batch.column(0), dtype) for batch in reader)
-            if axis.step == 1 and not axis.drop:
-                yield from blocks
-                return
-            whole = np.concatenate(list(blocks))[:: axis.step]
-        yield whole.reshape(()) if axis.drop else whole
+        # Rows come forwards only; backwards, few enough to be turned round are read at a time.
+        backwards = axis.step < 0
+        rows = max(1, self._limits.block_bytes // (dtype.itemsize * abs(axis.step)))
+        together = rows if backwards else axis.count
+        seen = 0
+        for done in range(0, axis.count, together):
+            count = min(together, axis.count - done)
+            cut = Axis(axis.start + done * axis.step, count, axis.step)
+            for block in self._column_blocks(node, cut, dtype):
+                seen += len(block)
+                yield block.reshape(()) if axis.drop else block
+        if seen != axis.count:
+            raise CorruptError(
+                ErrorKind.CORRUPT_OBJECT,
+                f"the table of {node.path!r} holds fewer rows than it says",
+            )
+
+    def _column_blocks(
+        self, node: Node, axis: Axis, dtype: np.dtype[Any]
+    ) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield rows of a column; those of an axis that goes backwards in one block."""
+        low, high = sorted((axis.start, axis.start + (axis.count - 1) * axis.step))
+        step, ahead = abs(axis.step), 0
+        most = max(1, self._limits.block_bytes // dtype.itemsize)
+        kept: list[np.ndarray[Any, Any]] = []
+        with self._column(node, _parameters(node)["column"], (low, high + 1)) as reader:
+            for batch in reader:
+                column = batch.column(0)
+                if step > 1:
+                    column = column.take(pa.array(np.arange(ahead, len(column), step)))
+                    ahead = (ahead - batch.num_rows) % step
+                for start in range(0, len(column), most):
+                    block = _numpy(column.slice(start, most), dtype)
+                    if axis.step > 0:
+                        yield block
+                    else:
+                        kept.append(block)
+        if kept:
+            yield np.concatenate(kept)[::-1]
 
     def _cached(self, node: Node) -> StoredArray | StoredTable | None:
         with self._lock:

@@ -17,6 +17,7 @@ from lakeservice.service import Draft, Service, rows_of
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.selection import select
 from schemas.structures import ArrayStructure, TableStructure
+from schemas.ticket import Search
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,3 +146,26 @@ def test_a_block_that_is_written_is_seen_by_the_next_read(service: Service) -> N
     np.testing.assert_array_equal(
         service.read_array_whole(node, service.selection(node, None)), expected
     )
+
+
+@settings(max_examples=20, deadline=None)
+@given(index=st.one_of(axis(300), st.builds(slice, st.none(), st.none(), st.integers(-90, -1))))
+def test_rows_of_a_column_are_numpys_in_blocks_that_stay_small(
+    service: Service, index: slice | int
+) -> None:
+    numbers = np.arange(300)
+    text = np.array([str(n) * (30 if n == 150 else 1) for n in numbers])
+    if "long" not in service.names(Search(under="")):
+        batches = [
+            pa.record_batch({"x": part, "s": pa.array(text[part], pa.string())})
+            for part in np.split(numbers, [1, 40, 200])
+        ]
+        table = TableStructure.from_arrow(batches[0].schema)
+        reader = pa.RecordBatchReader.from_batches(batches[0].schema, batches)
+        service.write_table(Draft("long", table, {}), reader)
+    for path, whole in (("long/x", numbers), ("long/s", text)):
+        node, selection = service.describe(path), select((index,), whole.shape)
+        blocks = list(service.read_array(node, selection))
+        assert max(block.nbytes for block in blocks) <= max(400, text.itemsize)
+        found = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        np.testing.assert_array_equal(found, whole[index])
