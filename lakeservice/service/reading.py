@@ -306,6 +306,11 @@ _ADVICE = {
 def _numpy(column: pa.Array, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     if dtype.kind == "U":
         column = column.fill_null("")
+    if column.null_count and dtype.kind in "biu":
+        raise InvalidRequestError(
+            ErrorKind.WRONG_FAMILY,
+            f"the column has missing values, which {dtype} cannot say; read it as a table",
+        )
     found: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
     return found.astype(dtype, copy=False)
 

@@ -169,3 +169,13 @@ def test_rows_of_a_column_are_numpys_in_blocks_that_stay_small(
         assert max(block.nbytes for block in blocks) <= max(400, text.itemsize)
         found = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         np.testing.assert_array_equal(found, whole[index])
+
+
+@pytest.mark.parametrize("values", [[1, None], [True, None]])
+def test_missing_values_of_a_column_become_no_numbers(service: Service, values: list[Any]) -> None:
+    rows = pa.record_batch({"x": pa.array(values)})
+    path = f"gaps-{type(values[0]).__name__}"
+    reader = pa.RecordBatchReader.from_batches(rows.schema, [rows])
+    service.write_table(Draft(path, TableStructure.from_arrow(rows.schema), {}), reader)
+    with pytest.raises(InvalidRequestError, match="missing values"):
+        service.read_array_whole(service.describe(f"{path}/x"), select((), (2,)))
