@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from lakeservice.access.keys import generate_key
 from lakeservice.config import Secret, Serve, Settings, default_cache, load_settings
@@ -20,7 +21,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console()
+# Names and notes come from others: brackets in them are no markup.
+console = Console(markup=False)
 errors = Console(stderr=True)
 Lake = Annotated[str, typer.Option("--lake", help="Path or URI of the lake.")]
 Url = Annotated[str, typer.Option("--url", help="Address of a running server.")]
@@ -32,7 +34,9 @@ def main() -> None:
     try:
         app()
     except LakeError as error:
-        errors.print(f"[red]error[/red] {error.message} [dim]({error.kind})[/dim]", highlight=False)
+        errors.print(
+            f"[red]error[/red] {escape(error.message)} [dim]({error.kind})[/dim]", highlight=False
+        )
         sys.exit(1)
 
 

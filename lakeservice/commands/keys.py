@@ -50,7 +50,7 @@ def run_list(lake: str, console: Console) -> None:
     for key in store.list():
         scopes = "all" if set(key.scopes) >= ALL_SCOPES else " ".join(key.scopes)
         expires = f"{_expiry(key)}{' (expired)' if store.expired(key) else ''}"
-        table.add_row(f"{key.first_eight}…", expires, scopes, key.note or "")
+        table.add_row(f"{key.first_eight}…", expires, scopes, _printable(key.note or ""))
     console.print(table, highlight=False)
 
 
@@ -62,6 +62,11 @@ def run_revoke(lake: str, first_eight: str, console: Console) -> None:
 
 def _store(lake: str) -> KeyStore:
     return KeyStore(Lake.open(place_of(lake).lake).objects)
+
+
+def _printable(text: str) -> str:
+    """Return a text that moves no cursor: who made the key wrote it."""
+    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def _expiry(key: StoredKey) -> str:
