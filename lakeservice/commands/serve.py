@@ -8,6 +8,7 @@ import os
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from ingest.indexer import IndexingProcesses
 from lakeservice.commands.ingest import ServiceCommitter, show_summary
@@ -47,7 +48,7 @@ def run_server(
         create=True,
         cache=cache,
         limits=settings.limits,
-        roots=[_uri(root) for root in roots],
+        roots=[address_of(root) for root in roots],
         indexer=indexer,
         show_paths=settings.serve.show_paths,
         raw_assets=settings.serve.raw_assets,
@@ -150,7 +151,9 @@ class Follower:
             show_summary(summary, self._console)
 
 
-def _uri(root: str) -> str:
+def address_of(root: str) -> str:
+    """Return the ``file://`` URI of a folder, in the form that the files in it have."""
     from pathlib import Path as LocalPath
 
-    return "file://localhost" + LocalPath(root).expanduser().absolute().as_posix()
+    path = LocalPath(root).expanduser().absolute().as_posix()
+    return "file://localhost" + quote(path, safe="/", errors="surrogateescape")
