@@ -127,12 +127,24 @@ class Delimited:
             if dtype.names:
                 block = np.empty((batch.num_rows, 1), dtype)
                 for name, column in zip(dtype.names, columns, strict=True):
-                    block[name][:, 0] = column
+                    block[name][:, 0] = self._exact(column, dtype[name])
             else:
                 block = np.empty((batch.num_rows, len(columns)), dtype)
                 for number, column in enumerate(columns):
-                    block[:, number] = column
+                    block[:, number] = self._exact(column, dtype)
             yield block
+
+    def _exact(self, column: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return values as whole numbers or truths, if they are; other types as they are."""
+        if dtype.kind not in "biu":
+            return column
+        with np.errstate(invalid="ignore"):
+            exact = column.astype(dtype)
+        if not np.array_equal(exact, column):
+            raise unreadable(
+                self._paths[0].name, f"cells are empty, or hold what {dtype} cannot say"
+            )
+        return exact
 
     def _batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         for path in self._paths:

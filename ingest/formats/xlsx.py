@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import zipfile
-from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -113,13 +112,15 @@ def _reader(source: Source, name: str, schema: pa.Schema) -> pa.RecordBatchReade
 
 def _columns(header: Sequence[Any]) -> list[str]:
     """Return names of the columns: unnamed ones by their number, equal ones numbered."""
-    names: list[str] = []
-    seen: Counter[str] = Counter()
+    names: dict[str, None] = {}
     for number, cell in enumerate(header):
-        name = f"column_{number}" if cell is None else str(cell)
-        names.append(name if not seen[name] else f"{name}.{seen[name]}")
-        seen[name] += 1
-    return names
+        base = name = f"column_{number}" if cell is None else str(cell)
+        counted = 0
+        while name in names:
+            counted += 1
+            name = f"{base}.{counted}"
+        names[name] = None
+    return list(names)
 
 
 def _padded(row: Sequence[Any], columns: Sequence[str]) -> list[Any]:
