@@ -69,6 +69,13 @@ def test_a_lie_about_the_size_is_believed_before_memory_is_taken() -> None:
         read(payload.replace(honest, lie))
 
 
+def test_a_body_that_ends_before_its_size_ends_the_stream() -> None:
+    payload = sent(pa.table({"x": np.zeros(4096)}), None)
+    honest, lie = struct.pack("<q", 4096 * 8), struct.pack("<q", 1 << 60)
+    stream = CheckedMessages(io.BytesIO(payload.replace(honest, lie)))
+    assert b"".join(iter(lambda: stream.read(1000), b"")).count(lie) == payload.count(honest)
+
+
 @given(st.data())
 def test_damaged_streams_are_refused_and_nothing_else_is_raised(data: st.DataObject) -> None:
     payload = bytearray(sent(TABLE.slice(0, 20), data.draw(st.sampled_from([None, "zstd"]))))

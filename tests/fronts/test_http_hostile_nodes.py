@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import datetime
 import io
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 import msgspec
@@ -16,13 +17,13 @@ import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
+from lakeservice.access.keys import Authenticator
 from lakeservice.export.registry import exporters_of
+from lakeservice.fronts.http import create_app
+from lakeservice.service.service import Service
 from lakeservice.service.writing import Draft
 from schemas.entry import Spec
 from schemas.structures import ArrayStructure, ContainerStructure, TableStructure
-
-if TYPE_CHECKING:
-    from lakeservice.service.service import Service
 
 FAR = pa.array([2**31 - 1, -800_000, 0], pa.int32()).cast(pa.date32())
 COLUMNS = {
@@ -257,3 +258,23 @@ def test_a_first_message_that_is_no_document_is_no_key(http: TestClient, message
     with anybody.websocket_connect("/api/v1/stream/single/") as socket:
         socket.send_bytes(message)
         assert socket.receive()["code"] == 4001
+
+
+def test_a_client_of_any_version_is_answered(http: TestClient) -> None:
+    told = {"user-agent": f"python-tiled/{'9' * 5000}.1.1"}
+    answer = http.get("/api/v1/metadata/?include_data_sources=true", headers=told)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["application/x-parquet", "text/csv"])
+def test_a_table_that_does_not_say_how_long_it_is_may_not_be_longer_than_others(
+    service: Service, kind: str
+) -> None:
+    table(service, "t", {"x": [1, 2]})
+    limits = dataclasses.replace(service.limits, upload_bytes=1000)
+    with Service.open(service.lake.uri, limits=limits) as small:
+        app = create_app(small, Authenticator("k"), about={})
+        client = TestClient(app, headers={"authorization": "Apikey k"})
+        rows = iter([b"x\n", *[b"1\n2\n"] * 1000])
+        answer = client.put("/api/v1/table/full/t", content=rows, headers={"content-type": kind})
+    assert (answer.status_code, answer.json()["kind"]) == (413, "too-large")

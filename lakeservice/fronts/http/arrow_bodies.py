@@ -85,17 +85,17 @@ class CheckedMessages(io.RawIOBase):
     def _body(self, size: int, buffers: list[tuple[int, int]] | None) -> Iterator[bytes]:
         if buffers is None:
             for start in range(0, size, _PIECE):
-                if piece := self._stream.read(min(_PIECE, size - start)):
-                    yield piece
+                piece = self._stream.read(min(_PIECE, size - start))
+                if not piece:  # it is shorter than its header says
+                    break
+                yield piece
             return
+        if size > MAX_BATCH_BYTES:
+            raise _too_large(size)
         body = self._stream.read(size)
         decoded = sum(_decoded_size(body, offset, length) for offset, length in buffers)
         if decoded > MAX_BATCH_BYTES:
-            raise TooLargeError(
-                ErrorKind.TOO_LARGE,
-                f"a record batch that is {decoded} bytes when it is decompressed; at most "
-                f"{MAX_BATCH_BYTES} are accepted: send it in several batches",
-            )
+            raise _too_large(decoded)
         if body:
             yield body
 
@@ -159,6 +159,14 @@ class _Table:
             raise IndexError
         flat = struct.unpack_from(f"<{2 * count}q", self._buffer, start + 4)
         return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _too_large(size: int) -> TooLargeError:
+    return TooLargeError(
+        ErrorKind.TOO_LARGE,
+        f"a record batch that is {size} bytes when it is decompressed; at most "
+        f"{MAX_BATCH_BYTES} are accepted: send it in several batches",
+    )
 
 
 def _bad(message: str) -> InvalidRequestError:

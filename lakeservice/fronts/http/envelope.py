@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lakeservice.service.assets import Assets, Behind
     from schemas.entry import DataSource, Node, Spec
 
-_TILED = re.compile(r"python-tiled/(\d+)\.(\d+)\.(\d+)")
+_TILED = re.compile(r"python-tiled/([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})")
 
 
 def envelope(

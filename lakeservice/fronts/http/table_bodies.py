@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from lakeservice.export.arrow import ARROW_FILE, ARROW_STREAM, PARQUET
 from lakeservice.fronts.http.arrow_bodies import CheckedMessages
+from lakeservice.fronts.http.body import BodyStream
 from lakeservice.fronts.http.call import media_type_of
 from schemas.errors import ErrorKind, InvalidRequestError, LakeError, TooLargeError
 
@@ -45,16 +46,15 @@ def uploaded_table(call: Call, declared: pa.Schema) -> Iterator[pa.RecordBatchRe
     InvalidRequestError
         ``bad-body``: another form, columns missing or not declared, values that do
         not convert, or bytes that end too early; the last two while it is read.
+    TooLargeError
+        ``too-large``: more than ``limits.upload_bytes``.
     """
     sent = media_type_of(call.headers.get("content-type")) or ARROW_FILE
     if sent not in FORMS:
         raise _bad(f"cannot read a table sent as {sent[:80]!r}; known are {', '.join(FORMS)}")
     limit = call.service.limits.upload_bytes
     if call.body.length is not None and call.body.length > limit:
-        raise TooLargeError(
-            ErrorKind.TOO_LARGE,
-            f"a table of {call.body.length} bytes; at most {limit} are accepted at a time",
-        )
+        raise _too_large(limit)
     with ExitStack() as stack:
         try:
             schema, batches = _opened(call, sent, declared, stack)
@@ -71,12 +71,12 @@ def _opened(
         # Parquet is read from its end.
         spooled: Any = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115 (the stack)
         stack.enter_context(spooled)
-        for piece in call.body.pieces():
+        for piece in _bounded(call):
             spooled.write(piece)
         spooled.seek(0)
         file = stack.enter_context(pyarrow.parquet.ParquetFile(spooled))
         return file.schema_arrow, file.iter_batches()
-    stream = call.body.stream()
+    stream = BodyStream(_bounded(call))
     if sent == CSV:
         types = {field.name: field.type for field in declared if not pa.types.is_null(field.type)}
         options = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True)
@@ -86,6 +86,16 @@ def _opened(
         raise _bad("this is not an Arrow file: it does not begin with ARROW1")
     reader = pa.ipc.open_stream(CheckedMessages(stream))
     return reader.schema, iter(reader)
+
+
+def _bounded(call: Call) -> Iterator[bytes]:
+    """Yield the body, also one that did not announce its length, up to the limit."""
+    limit, size = call.service.limits.upload_bytes, 0
+    for piece in call.body.pieces():
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        yield piece
 
 
 def _target(declared: pa.Schema, sent: pa.Schema) -> pa.Schema:
@@ -138,6 +148,12 @@ def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
 
 def _unreadable(sent: str, error: Exception) -> InvalidRequestError:
     return _bad(f"the body cannot be read as {sent}: {str(error)[:300]}")
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(
+        ErrorKind.TOO_LARGE, f"a table of more than {limit} bytes; so many are accepted at a time"
+    )
 
 
 def _bad(message: str) -> InvalidRequestError:
