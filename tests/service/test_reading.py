@@ -179,3 +179,11 @@ def test_missing_values_of_a_column_become_no_numbers(service: Service, values: 
     service.write_table(Draft(path, TableStructure.from_arrow(rows.schema), {}), reader)
     with pytest.raises(InvalidRequestError, match="missing values"):
         service.read_array_whole(service.describe(f"{path}/x"), select((), (2,)))
+
+
+def test_a_frame_of_several_blocks_is_one_row_of_a_batch(service: Service) -> None:
+    node, selection = service.describe("cube"), select((), CUBE.shape)
+    form = TensorForm(selection.shape, service.reader.structure(node), None)
+    blocks = list(service.read_array(node, selection))
+    assert blocks[0].size < CUBE[0].size
+    assert sum(batch.num_rows for batch in form.batches(blocks)) == len(CUBE)

@@ -123,13 +123,28 @@ class TensorForm:
             return
         row_bytes = max(1, self._row_bytes)
         step = max(1, BATCH_BYTES // row_bytes) * row_bytes // self.dtype.itemsize
-        for block in blocks:
+        for block in self._whole_rows(blocks):
             if block.nbytes <= BATCH_BYTES:
                 yield self.batch(block)
                 continue
             flat = np.ascontiguousarray(block).reshape(-1)
             for start in range(0, flat.size, step):
                 yield self.batch(flat[start : start + step])
+
+    def _whole_rows(self, blocks: Iterable[np.ndarray[Any, Any]]) -> Iterator[np.ndarray[Any, Any]]:
+        """Gather blocks that end within a row until the row is there."""
+        row = max(1, math.prod(self.row_shape))
+        held: list[np.ndarray[Any, Any]] = []
+        for block in blocks:
+            if not held and block.size % row == 0:
+                yield block
+                continue
+            held.append(np.ascontiguousarray(block).reshape(-1))
+            size = sum(part.size for part in held)
+            if size >= row:
+                joined = np.concatenate(held)
+                yield joined[: size // row * row]
+                held = [joined[size // row * row :]] if size % row else []
 
 
 def answer_dims(structure: ArrayStructure, selection: Selection) -> tuple[str, ...] | None:
