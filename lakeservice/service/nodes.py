@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -13,7 +14,7 @@ from lakeservice.storage.trees import read_tree
 from schemas.entry import DataSource, InnerNode, InnerTree, Node
 from schemas.errors import ErrorKind, NotFoundError
 from schemas.path import ancestors_of, clean_path, join_path, parent_of
-from schemas.structures import ArrayStructure, DataType, TableStructure
+from schemas.structures import ArrayStructure, DataType, Structure, TableStructure
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 ROOT = Node(path="", id="root")
 """The container that holds everything; it exists before anybody writes."""
 NODE_CACHE = 50_000
+GATHERED_ARRAY_BYTES = 100 << 20
+"""Smaller arrays are read in one piece by Tiled's client, whatever their chunks."""
+BLOCK_BYTES = 16 << 20
+"""Largest block that chunks of such an array are gathered to, decoded."""
 TREE_CACHE = 256
 
 
@@ -185,6 +190,39 @@ class Nodes:
         return entry, inner
 
 
+def gathered(structure: Structure) -> Structure:
+    """Return a large array as one that clients read in blocks of several chunks.
+
+    A client that reads it whole asks for block after block, and each question costs
+    it more than a chunk of a frame or less. The blocks are chunks in sequence, so that
+    they are answered as they are stored. Nobody writes blocks of what lies in a file.
+    """
+    if (
+        not isinstance(structure, ArrayStructure)
+        or structure.blocks is not None
+        or structure.size_bytes < GATHERED_ARRAY_BYTES
+    ):
+        return structure
+    blocks = list(structure.chunks)
+    size = structure.data_type.itemsize
+    for chunk in structure.chunks:
+        if not isinstance(chunk, int):
+            return structure
+        size *= chunk
+    for axis in reversed(range(len(blocks))):
+        chunk, length = structure.chunks[axis], structure.shape[axis]
+        if not isinstance(chunk, int) or chunk >= length:
+            continue
+        factor = max(1, min(BLOCK_BYTES // size, -(-length // chunk)))
+        blocks[axis] = chunk * factor
+        size *= factor
+        if chunk * factor < length:
+            break
+    if tuple(blocks) == structure.chunks:
+        return structure
+    return msgspec.structs.replace(structure, blocks=tuple(blocks))
+
+
 def inner_node(entry: Node, inner: InnerNode) -> Node:
     """Return a node inside a file as a node like any other."""
     source = entry.data_sources[0]
@@ -192,7 +230,7 @@ def inner_node(entry: Node, inner: InnerNode) -> Node:
     return Node(
         path=join_path(entry.path, inner.path),
         id=f"{entry.id}/{inner.path}",
-        structure=inner.structure,
+        structure=gathered(inner.structure),
         metadata=inner.metadata,
         specs=inner.specs,
         data_sources=(

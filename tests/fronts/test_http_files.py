@@ -166,3 +166,19 @@ def test_metadata_of_a_file_is_searched_and_changed_at_its_entry(
     merge = {"content-type": "application/merge-patch+json", "metadata": {"mine": 1}}
     assert http.patch("/api/v1/metadata/raw/scan", json=merge).status_code == 200
     assert item(http, "raw/scan")["attributes"]["metadata"]["mine"] == 1
+
+
+def test_clients_read_large_arrays_of_files_in_blocks_of_several_chunks(
+    http: TestClient, scan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lakeservice.service.nodes.GATHERED_ARRAY_BYTES", 1)
+    monkeypatch.setattr("lakeservice.service.nodes.BLOCK_BYTES", 4 * 4000 + 1)
+    structure = item(http, "raw/scan/entry/detector/frames")["attributes"]["structure"]
+    assert structure["chunks"] == [[4, 2], [40], [50]]
+    for number, rows in enumerate((STACK[:4], STACK[4:])):
+        answer = http.get(
+            "/api/v1/array/block/raw/scan/entry/detector/frames",
+            params={"block": f"{number},0,0", "expected_shape": f"{len(rows)},40,50"},
+        )
+        assert answer.status_code == 200, answer.text
+        assert answer.content == rows.tobytes()
