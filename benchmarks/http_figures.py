@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.report import Figure, Target
+from benchmarks.found import MB, MS, SERVER, line, times
+from benchmarks.report import Target
 
 if TYPE_CHECKING:
-    from benchmarks.figures import Found
-    from benchmarks.report import Unit
+    from benchmarks.found import Found
+    from benchmarks.report import Figure
 
-MB = 1e6
-MS = 1e3
 PEER_STACKS = ("hdf5", "zarr")
-SERVER_MB = Target("at most", 600)
 
 
 def http_figures(us: Found, them: Found) -> list[Figure | None]:
@@ -21,41 +19,26 @@ def http_figures(us: Found, them: Found) -> list[Figure | None]:
     return [*_stock(us, them), *_exports(us), *_readers(us)]
 
 
-def _times(value: float) -> Target:
-    return Target("times the peer", value)
-
-
-def _line(
-    name: str,
-    unit: Unit,
-    ours: float | None,
-    peer: float | None = None,
-    target: Target | None = None,
-    note: str = "",
-) -> Figure | None:
-    return None if ours is None else Figure(name, unit, ours, peer, target, note)
-
-
 def _stock(us: Found, them: Found) -> list[Figure | None]:
     lines: list[Figure | None] = []
     for stored, how in (("converted", ""), ("registered", ", registered")):
         of_peer = them.best("bulk", tuple(f"{one}_gb_s" for one in PEER_STACKS), 1.0, "most")
         ours = us.get("stock_bulk", f"{stored}_gb_s")
-        lines.append(_line(f"Tiled's client: bulk array{how}", "GB/s", ours, of_peer, _times(4.5)))
-        for name, what, times in (("frames", "one frame", 6), ("slices", "100 × 100 pixels", 10)):
+        lines.append(line(f"Tiled's client: bulk array{how}", "GB/s", ours, of_peer, times(4.5)))
+        for name, what, factor in (("frames", "one frame", 6), ("slices", "100 × 100 pixels", 10)):
             of_peer = them.best(name, tuple(f"{one}_s" for one in PEER_STACKS), MS, "least")
             ours = us.get(f"stock_{name}", f"{stored}_s", MS)
-            lines.append(_line(f"Tiled's client: {what}{how}", "ms", ours, of_peer, _times(times)))
+            lines.append(line(f"Tiled's client: {what}{how}", "ms", ours, of_peer, times(factor)))
     lines.append(
-        _line(
+        line(
             "Tiled's client: bulk, server's peak",
             "MB",
             us.get("stock_bulk", "server_bytes", 1 / MB),
             them.get("bulk", "server_bytes", 1 / MB),
-            SERVER_MB,
+            SERVER,
         )
     )
-    for measurement, value, what, times in (
+    for measurement, value, what, factor in (
         ("table", "seconds", "short table", 4),
         ("search", "one_s", "search, one of 1 000", 5),
         ("search", "hundred_s", "search, 100 sorted", 5),
@@ -65,10 +48,10 @@ def _stock(us: Found, them: Found) -> list[Figure | None]:
     ):
         ours = us.get(f"stock_{measurement}", value, MS)
         of_peer = them.get(measurement, value, MS)
-        lines.append(_line(f"Tiled's client: {what}", "ms", ours, of_peer, _times(times)))
+        lines.append(line(f"Tiled's client: {what}", "ms", ours, of_peer, times(factor)))
     refused = them.text("long_table", "refused").partition(". ")[0]
     lines.append(
-        _line(
+        line(
             "Tiled's client: long table",
             "s",
             us.get("stock_long_table", "seconds"),
@@ -84,19 +67,19 @@ def _exports(us: Found) -> list[Figure | None]:
     for name, what in (("export_hdf5", "container to HDF5"), ("export_tiff", "stack to TIFF")):
         size = us.get(name, "bytes") or 0
         lines += [
-            _line(
+            line(
                 f"{what}: first byte",
                 "s",
                 us.get(name, "first_s"),
                 target=Target("at most", 2),
                 note=f"{size / 1e9:.2g} GB",
             ),
-            _line(f"{what}: whole", "GB/s", us.get(name, "gb_s")),
-            _line(
+            line(f"{what}: whole", "GB/s", us.get(name, "gb_s")),
+            line(
                 f"{what}: server's peak",
                 "MB",
                 us.get(name, "server_bytes", 1 / MB),
-                target=SERVER_MB,
+                target=SERVER,
             ),
         ]
     return lines
@@ -107,24 +90,24 @@ def _readers(us: Found) -> list[Figure | None]:
     idle = us.get("readers", "idle_s", MS)
     note = "" if rate is None or size is None else f"{rate:,.0f} requests/s, {size:,.0f} MB/s"
     return [
-        _line(
+        line(
             "64 readers: errors",
             "1",
             us.get("readers", "errors"),
             target=Target("at most", 0),
             note=us.text("readers", "first_error") or note,
         ),
-        _line(
+        line(
             "64 readers: p99 of metadata ÷ idle median",
             "1",
             us.get("readers", "times_idle"),
             target=Target("at most", 10),
             note="" if idle is None else f"idle {idle:.2g} ms",
         ),
-        _line(
+        line(
             "64 readers: server's peak",
             "MB",
             us.get("readers", "server_bytes", 1 / MB),
-            target=SERVER_MB,
+            target=SERVER,
         ),
     ]
