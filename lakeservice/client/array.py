@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from lakeservice.client import parts, tensors
+from lakeservice.client import parts, takes, tensors
 from lakeservice.client.display import size_text
 from lakeservice.client.node import LakeNode
 from lakeservice.client.optional import needed
@@ -169,6 +169,40 @@ class Array(LakeNode):
             with progress_bar(self.path, size_bytes, shown=progress) as moved:
                 self.last_delivery = self._deliver(chosen, out, moved, delivery)
         return out
+
+    def take(
+        self, selections: Any, out: NDArray[Any] | None = None, delivery: Delivery = "auto"
+    ) -> Any:
+        """Read many parts of the array in one call.
+
+        Parameters
+        ----------
+        selections
+            Rows by their numbers: a 1-D array, a list or a range of integers, in any
+            order, the same ones again where wanted; negative ones count from the end.
+            Or a list of selections, each as `read` takes it.
+        out
+            Array that receives the answer, of its shape and dtype; None makes a new one.
+            For a list of selections: of one more, leading axis, where all have one shape.
+        delivery
+            ``decoded`` leaves decoding to the server, ``auto`` takes what is faster.
+
+        Returns
+        -------
+        numpy.ndarray or list of numpy.ndarray
+            For rows one array, of shape ``(len(selections), *shape of a row)``, also for
+            none; for a list of selections a list of arrays. ``out``, where it was given.
+
+        Raises
+        ------
+        InvalidRequestError
+            ``bad-slice``, naming the selection; ``bad-request`` where ``out`` does not fit.
+        ConflictError
+            ``revision-conflict``: others changed its shape, or change it again and again.
+        CorruptError
+            As in `read`; nothing half done is returned.
+        """
+        return takes.take(self, self._remote, selections, out, delivery)
 
     def to_xarray(self) -> DataArray:
         """Return a labelled array that reads what is asked of it, when it is asked.

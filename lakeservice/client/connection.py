@@ -83,6 +83,25 @@ class Connection:
 
         return self.attempt(receive, lane)
 
+    def exchange(self, command: bytes, converse: Callable[[Any, Any], T]) -> T:
+        """Open an exchange and return what ``converse`` makes of its writer and reader.
+
+        After a lost connection ``converse`` is called again, with a new exchange.
+        """
+        descriptor = flight.FlightDescriptor.for_command(command)
+
+        def call(client: Any) -> T:
+            writer, reader = client.do_exchange(descriptor, self._options)
+            try:
+                answer = converse(writer, reader)
+                writer.close()
+            except BaseException:
+                reader.cancel()
+                raise
+            return answer
+
+        return self.attempt(call)
+
     def batches(self, ticket: bytes) -> Iterator[pa.RecordBatch]:
         """Yield the record batches of a stream as they arrive; it is not repeated when lost."""
         client = self._take(0)

@@ -22,7 +22,7 @@ from schemas.selection import Axis, Selection
 from schemas.structures import ArrayStructure, TableStructure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lakeservice.config import Limits
     from lakeservice.storage.files import FileReader
@@ -168,6 +168,19 @@ class Reader:
             blocks = list(self._read_column(node, selection))
             return np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
         return self.array(node).read(selection).reshape(selection.shape)
+
+    def read_array_each(
+        self,
+        node: Node,
+        selections: Sequence[Selection],
+        outs: Sequence[np.ndarray[Any, Any]],
+    ) -> None:
+        """Fill an array per selection, of its ``kept_shape``; each chunk is decoded once."""
+        if "column" not in _parameters(node):
+            self.array(node).read_each(selections, outs)
+            return
+        for selection, out in zip(selections, outs, strict=True):
+            out[...] = self.read_array_whole(node, selection).reshape(out.shape)
 
     def read_encoded(self, node: Node, selection: Selection) -> Iterator[EncodedChunk]:
         """Yield the stored chunks that a selection touches, as they are stored."""

@@ -10,6 +10,7 @@ from lakeservice.config import Limits
 from lakeservice.export.prepared import Kept
 from lakeservice.service.assets import Assets
 from lakeservice.service.changes import Changes
+from lakeservice.service.direct import Direct
 from lakeservice.service.following import Following
 from lakeservice.service.live import Hub
 from lakeservice.service.nested_changes import NestedChanges
@@ -118,6 +119,13 @@ class Service:
             lake.objects, files, self.registrar, show_paths=show_paths, raw=raw_assets
         )
         self.signer = Signer(secret, lasts_s=self.limits.ticket_s)
+        self.direct = Direct(
+            lake.objects,
+            self.reader,
+            files,
+            self.signer,
+            fresh_s=self.limits.direct_fresh_ms / 1000,
+        )
         self.kept = Kept()
         self._snapshots = Snapshots(self.catalog, self.limits.snapshot_commits)
 
@@ -166,6 +174,7 @@ class Service:
     def close(self) -> None:
         """Finish what is under way and let go of the index."""
         self.following.close()
+        self.direct.close()
         self.committer.close()
         self._snapshots.close()
         self.kept.clear()
@@ -286,6 +295,12 @@ class Service:
     def read_array_whole(self, node: Node, selection: Selection) -> np.ndarray[Any, Any]:
         """Return the selected elements as one array."""
         return self.reader.read_array_whole(node, selection)
+
+    def read_array_each(
+        self, node: Node, selections: Sequence[Selection], outs: Sequence[np.ndarray[Any, Any]]
+    ) -> None:
+        """Fill an array per selection; see `Reader.read_array_each`."""
+        self.reader.read_array_each(node, selections, outs)
 
     def read_encoded(self, node: Node, selection: Selection) -> Iterator[EncodedChunk]:
         """Yield the stored chunks that a selection touches."""

@@ -14,6 +14,7 @@ import numpy as np
 from lakeservice.codecs.chain import Chain
 from lakeservice.codecs.engine import Engine, naming
 from lakeservice.codecs.extent import Extent, Held, OpenFile
+from lakeservice.codecs.gathering import Gathered, gather
 from lakeservice.codecs.grid import Grid, Piece
 from lakeservice.storage.chunk_index import ChunkIndex
 from lakeservice.storage.locations import ByteRange, places_of
@@ -126,7 +127,7 @@ class StoredArray:
             return found
         if isinstance(self.storage.location, Inline):
             return self.storage.location.payload
-        return self._files.read(self._asset(place.asset), place.offset, place.length)
+        return self._files.read(self.asset(place.asset), place.offset, place.length)
 
     def read(self, selection: Selection, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the selected elements; shape ``selection.kept_shape``, the structure's dtype.
@@ -147,6 +148,26 @@ class StoredArray:
             out = np.empty(selection.kept_shape, self.dtype)
         self._engine.run(self._tasks(selection, out))
         return out
+
+    def read_each(self, selections: Sequence[Selection], outs: Sequence[NDArray[Any]]) -> None:
+        """Fill an array per selection, of its ``kept_shape``; each chunk is decoded once.
+
+        Raises
+        ------
+        CorruptError
+            As in `read`.
+        """
+        gathered = gather(self.grid, selections, outs)
+        pieces = [chunk.piece for chunk in gathered]
+        places: list[ByteRange | None] = []
+        for start in range(0, len(pieces), _LOOKUP):
+            places += self.ranges(pieces[start : start + _LOOKUP])
+        self._engine.run(
+            partial(self._fill_gathered, *each) for each in zip(gathered, places, strict=True)
+        )
+
+    def _fill_gathered(self, gathered: Gathered, place: ByteRange | None) -> None:
+        gathered.fill(lambda piece, out: self.fill_piece(piece, place, out))
 
     def blocks(
         self, selection: Selection, *, target_bytes: int = 4 << 20
@@ -285,7 +306,7 @@ class StoredArray:
                 if isinstance(self.storage.location, Inline):
                     self._decode(Held(self.storage.location.payload), piece, place, target)
                 else:
-                    file = self._files.extent(self._asset(place.asset), place.offset, place.length)
+                    file = self._files.extent(self.asset(place.asset), place.offset, place.length)
                     self._decode(file, piece, place, target)
             elif self._root is not None:
                 self._fill_local(f"{self._root}/{place.name}", piece, place, target)
@@ -317,7 +338,14 @@ class StoredArray:
             extent, piece.shape, piece.source, target, filter_mask=place.filter_mask
         )
 
-    def _asset(self, number: int) -> Asset:
+    def asset(self, number: int) -> Asset:
+        """Return a registered file by the number that chunks refer to it.
+
+        Raises
+        ------
+        CorruptError
+            ``asset-missing``: the entry has no such file.
+        """
         found = self._assets.get(number)
         if found is None and isinstance(self.storage.location, Indexed):
             index = ChunkIndex.of(self._objects, self.storage.location.index)

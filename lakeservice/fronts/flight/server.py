@@ -9,6 +9,7 @@ import msgspec
 import pyarrow as pa
 from pyarrow import flight
 
+from lakeservice.fronts.flight import exchange
 from lakeservice.fronts.flight.actions import ACTIONS, Actions, Body
 from lakeservice.fronts.flight.arrays import (
     ENCODED_SCHEMA,
@@ -17,6 +18,8 @@ from lakeservice.fronts.flight.arrays import (
     encoded_batches,
     rows_of_batches,
 )
+from lakeservice.fronts.flight.direct import ACTIONS as DIRECT_ACTIONS
+from lakeservice.fronts.flight.direct import DirectActions, DirectPolicy
 from lakeservice.fronts.flight.guard import (
     MIDDLEWARE,
     CallerFactory,
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 _READ: msgspec.json.Decoder[Any] = msgspec.json.Decoder(ReadRequest)
 _WRITE: msgspec.json.Decoder[Any] = msgspec.json.Decoder(WriteRequest)
 _SEARCH = msgspec.json.Decoder(Search)
+_ACTIONS = {**ACTIONS, **DIRECT_ACTIONS}
 
 
 class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
@@ -63,6 +67,8 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         Where to listen; port 0 takes any free one, which ``.port`` then tells.
     about
         Document that the action ``about`` answers.
+    direct
+        Who may read the lake's files by itself, as `DirectActions` has it.
     """
 
     def __init__(
@@ -73,6 +79,7 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         host: str = "127.0.0.1",
         port: int = 8815,
         about: dict[str, Any] | None = None,
+        direct: DirectPolicy = "auto",
     ) -> None:
         name = f"[{host}]" if ":" in host else host
         super().__init__(
@@ -80,6 +87,7 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         )
         self._service = service
         self._actions = Actions(service, about or {})
+        self._direct = DirectActions(service, direct, host)
 
     @guarded
     def list_flights(self, context: Any, criteria: bytes) -> Iterator[flight.FlightInfo]:
@@ -256,21 +264,44 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         raise InvalidRequestError(ErrorKind.BAD_REQUEST, "not a write request")
 
     @guarded
+    def do_exchange(
+        self,
+        context: Any,
+        descriptor: flight.FlightDescriptor,
+        reader: flight.MetadataRecordBatchReader,
+        writer: flight.MetadataRecordBatchWriter,
+    ) -> None:
+        """Answer many small reads: batches of requests in, batches of answers out."""
+        _principal(context).require("read:data")
+        if descriptor.descriptor_type != flight.DescriptorType.CMD:
+            raise InvalidRequestError(
+                ErrorKind.BAD_REQUEST, "an exchange needs a command: JSON that says what to do"
+            )
+        exchange.check_command(descriptor.command)
+        writer.begin(exchange.ANSWER_SCHEMA)
+        for batch in exchange.answers(self._service, _batches(reader)):
+            writer.write_batch(batch)
+
+    @guarded
     def list_actions(self, context: Any) -> list[tuple[str, str]]:
         """Return the names of actions and what they do."""
-        return [(name, text) for name, (_, text) in ACTIONS.items()]
+        return [(name, text) for name, (_, text) in _ACTIONS.items()]
 
     @guarded
     def do_action(self, context: Any, action: flight.Action) -> Iterator[flight.Result]:
-        """Answer an action: a JSON body in, JSON bodies out."""
+        """Answer an action: a JSON body in, JSON bodies out (MessagePack of direct delivery)."""
         principal = _principal(context)
-        if action.type not in ACTIONS:
+        if action.type not in _ACTIONS:
             raise InvalidRequestError(
                 ErrorKind.BAD_REQUEST,
-                f"no action {action.type!r}; there are {', '.join(sorted(ACTIONS))}",
+                f"no action {action.type!r}; there are {', '.join(sorted(_ACTIONS))}",
             )
-        scope, _ = ACTIONS[action.type]
+        scope, _ = _ACTIONS[action.type]
         principal.require(scope)
+        if action.type in DIRECT_ACTIONS:
+            ask = action.body.to_pybytes()
+            found = self._direct.answer(action.type, ask, principal, context.peer())
+            return iter([flight.Result(answer) for answer in found])
         body: Body = action.body.to_pybytes() or b"{}"
         answers = self._actions.answer(action.type, body, principal)
         encoded = (

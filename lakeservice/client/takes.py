@@ -1,0 +1,283 @@
+"""Many small reads of arrays: rows by their numbers, or any selections, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from lakeservice.client.exchange import Answer, answers_of
+from schemas.errors import ConflictError, ErrorKind, InvalidRequestError, LakeError
+from schemas.selection import Selection, parse_selection, select
+from schemas.ticket import ReadArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from lakeservice.client.array import Array
+    from lakeservice.client.remote import Remote
+
+LARGE_BYTES = 16 << 20
+"""Larger selections are read one by one, each at full speed."""
+ATTEMPTS = 5
+"""How often everything is asked for when others change the array meanwhile."""
+
+
+def take(
+    array: Array, remote: Remote, selections: Any, out: NDArray[Any] | None, delivery: str
+) -> Any:
+    """Read many parts of an array; see `Array.take`."""
+    if delivery not in ("auto", "decoded"):
+        raise InvalidRequestError(
+            ErrorKind.BAD_REQUEST, f"delivery {delivery!r}; take has 'auto' and 'decoded'"
+        )
+    if isinstance(selections, str) or not isinstance(selections, np.ndarray | Sequence):
+        raise _bad(
+            f"{type(selections).__name__} is no list of selections; "
+            "give a 1-D array, list or range of integers, or a list of selections"
+        )
+    structure = array.structure
+    rows = row_numbers(selections, structure.shape)
+    if rows is not None:
+        answer = checked_out(out, (rows.size, *structure.shape[1:]), structure.dtype)
+        if answer.size:
+            _fill_rows(array, remote, rows, answer)
+        return answer
+    chosen = selections_of(list(selections), structure.shape)
+    if out is None:
+        outs = [np.empty(each.shape, structure.dtype) for each in chosen]
+    else:
+        checked_out(out, (len(chosen), *_one_shape(chosen)), structure.dtype)
+        outs = [out[number, ...] for number in range(len(chosen))]
+    _fill_each(array, remote, chosen, outs)
+    return outs if out is None else out
+
+
+def _fill_rows(array: Array, remote: Remote, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+    if out.nbytes // rows.size <= LARGE_BYTES:
+        fill_rows(remote, array.path, rows, out)
+        return
+    for place, row in zip(out, rows.tolist(), strict=True):
+        array.read(row, place)
+
+
+def _fill_each(
+    array: Array, remote: Remote, chosen: list[Selection], outs: list[NDArray[Any]]
+) -> None:
+    small = []
+    for number, target in enumerate(outs):
+        if target.nbytes > LARGE_BYTES:
+            array.read(chosen[number], target)
+        elif target.size:
+            small.append(number)
+    fill_each(
+        remote,
+        array.path,
+        [chosen[number] for number in small],
+        [outs[number] for number in small],
+    )
+
+
+def _one_shape(chosen: list[Selection]) -> tuple[int, ...]:
+    shapes = {each.shape for each in chosen}
+    if len(shapes) > 1:
+        raise InvalidRequestError(
+            ErrorKind.BAD_REQUEST,
+            f"out takes selections of one shape; there are {sorted(shapes)[:4]}: leave it out",
+        )
+    return shapes.pop()
+
+
+def row_numbers(selections: Any, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+    """Return the rows that a sequence of integers means; None where it is no such sequence.
+
+    Parameters
+    ----------
+    selections
+        A 1-D array, list or range of integers; negative ones count from the end.
+        An empty one means no rows.
+    shape
+        Shape of the array.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``bad-slice``: a row that is not there (the message says which), booleans,
+        or an array of integers that is not 1-D.
+    """
+    if isinstance(selections, np.ndarray | range):
+        numbers = np.asarray(selections)
+        if numbers.ndim != 1 or (numbers.dtype.kind not in "iu" and numbers.size):
+            raise _bad(
+                f"an array of {numbers.dtype} and {numbers.ndim} axes; rows are taken by a 1-D "
+                "array of integers: use numpy.flatnonzero for a mask"
+            )
+    elif all(_is_integer(each) for each in selections):
+        numbers = np.array(selections, np.int64)
+    else:
+        return None
+    if not shape:
+        raise _bad("an array without axes has no rows to take")
+    length = shape[0]
+    wrong = np.flatnonzero((numbers < -length) | (numbers >= length))
+    if wrong.size:
+        first = int(wrong[0])
+        raise _bad(
+            f"selection {first} of {numbers.size}: index {numbers[first]} is out of range on "
+            f"axis 0, which has length {length}"
+        )
+    rows = numbers.astype(np.int64)
+    rows[rows < 0] += length
+    return rows
+
+
+def selections_of(selections: Sequence[Any], shape: tuple[int, ...]) -> list[Selection]:
+    """Return the normal forms of several selections; an error names which one is wrong."""
+    found = []
+    for number, each in enumerate(selections):
+        try:
+            found.append(selection_of(each, shape))
+        except InvalidRequestError as error:
+            raise named(error, number, len(selections)) from None
+    return found
+
+
+def selection_of(selection: Any, shape: tuple[int, ...]) -> Selection:
+    """Return the normal form of one selection: an index, a text or a normal form."""
+    if isinstance(selection, str):
+        return parse_selection(selection, shape)
+    if isinstance(selection, Selection):
+        selection = selection.as_index()
+    return select(selection, shape)
+
+
+def checked_out(
+    out: NDArray[Any] | None, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Return ``out``, or a new array; raise ``bad-request`` where it does not fit."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if out.shape != shape or out.dtype != dtype or not out.flags.writeable:
+        raise InvalidRequestError(
+            ErrorKind.BAD_REQUEST,
+            f"out is {out.dtype} of shape {out.shape}; the answer needs a writeable array "
+            f"of {dtype} and shape {shape}",
+        )
+    return out
+
+
+def named(error: LakeError, number: int, count: int, about: str = "") -> LakeError:
+    """Return an error that says which of several selections it is about."""
+    return type(error)(error.kind, f"selection {number} of {count}{about}: {error.message}")
+
+
+def fill_rows(remote: Remote, path: str, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+    """Read rows of an array, each into its place.
+
+    Parameters
+    ----------
+    rows
+        Numbers of rows, not negative.
+    out
+        Array of ``(len(rows), *shape of a row)``.
+    """
+    order = np.argsort(rows, kind="stable")
+    head, tail = _around(remote, path)
+
+    def request(number: int) -> bytes:
+        return b"%b%d%b" % (head, rows[order[number]], tail)
+
+    def place(number: int) -> NDArray[Any]:
+        view: NDArray[Any] = out[order[number], ...]
+        return view
+
+    fill(remote, rows.size, request, place, lambda number: int(order[number]))
+
+
+def fill_each(
+    remote: Remote, path: str, selections: Sequence[Selection], outs: Sequence[NDArray[Any]]
+) -> None:
+    """Read selections of an array, each into its array, which has the selection's ``shape``."""
+    order = sorted(
+        range(len(selections)),
+        key=lambda number: tuple(axis.start for axis in selections[number].axes),
+    )
+    head, tail = _around(remote, path)
+
+    def request(number: int) -> bytes:
+        return b"".join((head, selections[order[number]].to_text().encode(), tail))
+
+    fill(remote, len(order), request, lambda n: outs[order[n]], lambda n: order[n])
+
+
+def fill(
+    remote: Remote,
+    count: int,
+    request: Callable[[int], bytes],
+    place: Callable[[int], NDArray[Any]],
+    asked: Callable[[int], int],
+) -> None:
+    """Ask many requests of one node in one exchange, and put each answer into its place.
+
+    All answers are of one version of the node: where it changes meanwhile, everything
+    is asked again.
+
+    Parameters
+    ----------
+    asked
+        Returns which selection of the caller a request stands for, to be named in errors.
+
+    Raises
+    ------
+    ConflictError
+        ``revision-conflict``: another shape or dtype than the node was known to have,
+        or changes again and again.
+    """
+
+    def refuse(number: int, error: LakeError) -> None:
+        raise named(error, asked(number), count)
+
+    for _ in range(ATTEMPTS):
+        versions: set[int] = set()
+
+        def take(answer: Answer, versions: set[int] = versions) -> None:
+            versions.add(answer.version)
+            target = place(answer.number)
+            if answer.elements.shape != target.shape or answer.elements.dtype != target.dtype:
+                raise _changed(answer.elements, target)
+            target[...] = answer.elements
+
+        answers_of(remote.connection, count, request, take, refuse)
+        if len(versions) < 2:
+            return
+    raise ConflictError(
+        ErrorKind.REVISION_CONFLICT,
+        f"the array was changed {ATTEMPTS} times while it was read; try again later",
+    )
+
+
+def _changed(found: NDArray[Any], target: NDArray[Any]) -> ConflictError:
+    return ConflictError(
+        ErrorKind.REVISION_CONFLICT,
+        f"the array has changed: a selection gives {found.dtype} of shape {found.shape} now, "
+        f"where this node expects {target.dtype} of shape {target.shape}; refresh() it",
+    )
+
+
+def _around(remote: Remote, path: str) -> tuple[bytes, bytes]:
+    """Return what stands before and behind the selection in a request."""
+    marked = ReadArray(path=path, selection="@@", as_of=remote.as_of)
+    head, _, tail = msgspec.json.encode(marked).rpartition(b"@@")
+    return head, tail
+
+
+def _is_integer(each: Any) -> bool:
+    return isinstance(each, int | np.integer) and not isinstance(each, bool)
+
+
+def _bad(message: str) -> InvalidRequestError:
+    return InvalidRequestError(ErrorKind.BAD_SLICE, message)
