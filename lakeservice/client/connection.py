@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyarrow import flight
 
+from lakeservice.client.disk import Disk
 from lakeservice.client.failures import WIRE_ERRORS, is_lost, lake_error
 from lakeservice.client.forking import closes_for_forks
 from schemas.errors import ErrorKind, UnavailableError
@@ -54,6 +55,8 @@ class Connection:
         self._stranded = False
         self._left: list[Any] = []
         self._options = flight.FlightCallOptions(headers=_headers(address.api_key))
+        self.disk = Disk()
+        """What this machine sees of the server's files."""
         closes_for_forks(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -97,6 +100,8 @@ class Connection:
                 writer.close()
             except BaseException:
                 reader.cancel()
+                with contextlib.suppress(*WIRE_ERRORS):
+                    writer.close()  # else its end is told on standard error
                 raise
             return answer
 
@@ -198,6 +203,7 @@ class Connection:
             lanes, self._lanes = self._lanes, {}
         for client in lanes.values():
             client.close()
+        self.disk.close()
 
     def _take(self, lane: int) -> Any:
         with self._lock:
@@ -245,6 +251,7 @@ class Connection:
         self._lanes = {}
         self._busy = 0
         self._stranded = stranded
+        self.disk.restart()
 
 
 class _ProducerError(Exception):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lakeservice.client.display import short_list
 from lakeservice.client.families import node_at, unasked
 from lakeservice.client.listing import SearchResult, query_of, sort_keys
+from lakeservice.client.many import read_many
 from lakeservice.client.node import LakeNode
 from lakeservice.client.transaction import Transaction
 from lakeservice.client.writes import Entry, Writes
@@ -131,6 +132,33 @@ class Container(LakeNode, Writes[Any], Mapping[str, Any]):
             key: {item["value"]: item["count"] for item in found}
             for key, found in answer["metadata"].items()
         }
+
+    def read_many(self, pairs: Iterable[tuple[str | LakeNode, Any]]) -> list[Any]:
+        """Read parts of many arrays, of any shapes and dtypes, in one call.
+
+        Parameters
+        ----------
+        pairs
+            An array (its key below this container, or the node), and a selection of it
+            as `Array.read` takes it; None for all of it.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            One array per pair, in order. Parts of one node are of one version of it.
+
+        Raises
+        ------
+        LakeError
+            What is wrong with the first pair that fails, which the message names:
+            ``node-not-found``, ``wrong-family``, ``bad-slice``, ``corrupt-chunk``…
+            Nothing half done is returned.
+        """
+        asked = [
+            (key.path if isinstance(key, LakeNode) else self._path_of(key), selection)
+            for key, selection in pairs
+        ]
+        return read_many(self._remote, asked)
 
     def create_many(
         self,

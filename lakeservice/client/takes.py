@@ -116,7 +116,7 @@ def row_numbers(selections: Any, shape: tuple[int, ...]) -> NDArray[np.int64] | 
                 f"an array of {numbers.dtype} and {numbers.ndim} axes; rows are taken by a 1-D "
                 "array of integers: use numpy.flatnonzero for a mask"
             )
-    elif all(_is_integer(each) for each in selections):
+    elif all(is_integer(each) for each in selections):
         numbers = np.array(selections, np.int64)
     else:
         return None
@@ -254,9 +254,14 @@ def fill(
         answers_of(remote.connection, count, request, take, refuse)
         if len(versions) < 2:
             return
-    raise ConflictError(
+    raise restless()
+
+
+def restless() -> ConflictError:
+    """Return the error for what others change all the time."""
+    return ConflictError(
         ErrorKind.REVISION_CONFLICT,
-        f"the array was changed {ATTEMPTS} times while it was read; try again later",
+        f"what was read was changed {ATTEMPTS} times meanwhile; try again later",
     )
 
 
@@ -275,7 +280,8 @@ def _around(remote: Remote, path: str) -> tuple[bytes, bytes]:
     return head, tail
 
 
-def _is_integer(each: Any) -> bool:
+def is_integer(each: Any) -> bool:
+    """Tell whether something is an integer, and no boolean."""
     return isinstance(each, int | np.integer) and not isinstance(each, bool)
 
 
