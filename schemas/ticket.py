@@ -34,10 +34,64 @@ class ReadTable(
     """A condition on columns, as text or as a tree; its keys are column names."""
     limit: int | None = None
     partition: int | None = None
+    rows: tuple[int, int] | None = None
+    """First row and the row after the last, counted before ``where``, after ``partition``."""
     as_of: int | None = None
 
 
-ReadRequest = ReadArray | ReadTable
+Statistic = Literal["mean", "sum", "min", "max", "std", "var"]
+"""What becomes of the elements that are taken together."""
+STATISTICS: tuple[Statistic, ...] = ("mean", "sum", "min", "max", "std", "var")
+
+
+class ReduceArray(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="reduce-array", tag_field="do"
+):
+    """A selection of an array with some axes, or all, taken together into one number each."""
+
+    path: str
+    how: Statistic
+    axis: tuple[int, ...] | None = None
+    """Axes of the selection that go; negative ones count from the last. None for all."""
+    selection: str | None = None
+    """As `schemas.selection.parse_selection` reads it; None for everything."""
+    ddof: float = 0
+    """Of ``std`` and ``var``: they divide by the number of elements less this."""
+    keepdims: bool = False
+    """Leave the axes in the answer, with length 1."""
+    as_of: int | None = None
+
+
+class BinArray(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="bin-array", tag_field="do"
+):
+    """A selection of an array in which neighbours along each axis are taken together."""
+
+    path: str
+    factors: tuple[int, ...]
+    """How many elements become one, for each axis of the selection. Where an axis is no
+    multiple, its last block holds what is left."""
+    how: Statistic = "mean"
+    selection: str | None = None
+    as_of: int | None = None
+
+
+class HistogramArray(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="histogram", tag_field="do"
+):
+    """How many elements of a selection have a value in each of some intervals."""
+
+    path: str
+    bins: int | tuple[float, ...]
+    """How many intervals of one width, or the edges of all, ascending."""
+    range: tuple[float, float] | None = None
+    """Where the first begins and the last ends; None for the least and the largest value."""
+    selection: str | None = None
+    as_of: int | None = None
+
+
+Reduction = ReduceArray | BinArray | HistogramArray
+ReadRequest = ReadArray | ReadTable | Reduction
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

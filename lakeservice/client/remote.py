@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from lakeservice.client.connection import Connection
     from lakeservice.client.uploads import Upload
+    from schemas.direct import PlanArray, PlanTable
     from schemas.ticket import ReadArray, ReadRequest, Search
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ _NODES = msgspec.json.Decoder(list[Node])
 _NAMES = msgspec.json.Decoder(list[str])
 _COUNT = msgspec.json.Decoder(int)
 _APPLIED = msgspec.json.Decoder(list[Applied])
+_VERSIONS = msgspec.json.Decoder(list[tuple[str, int] | None])
 _RECEIPT = msgspec.json.Decoder(_Receipt)
 
 
@@ -74,6 +76,11 @@ class Remote:
         """Return a node; raises `NotFoundError` where there is none."""
         body = msgspec.json.encode({"path": path, "as_of": self.as_of})
         return _decoded(_DESCRIBED, self.connection.action("describe", body)[0])
+
+    def versions(self, paths: Sequence[str]) -> list[tuple[str, int] | None]:
+        """Return id and version of many nodes; None for one that is not there."""
+        body = msgspec.json.encode({"paths": list(paths)})
+        return _decoded(_VERSIONS, self.connection.action("versions", body)[0])
 
     def search(self, search: Search) -> tuple[Head, list[Node]]:
         """Return a page of nodes, and where the next one begins."""
@@ -108,6 +115,10 @@ class Remote:
         body = msgspec.json.encode(self._of_now(request))
         return self.connection.action("read", body)[0]
 
+    def plan(self, ask: PlanArray | PlanTable) -> Any:
+        """Return which files hold the data of a node; `Unavailable` without direct delivery."""
+        return self.connection.disk.plan(self.connection, ask)
+
     def batches(self, request: ReadRequest) -> Iterator[pa.RecordBatch]:
         """Yield the record batches of an answer as they arrive."""
         return self.connection.batches(msgspec.json.encode(self._of_now(request)))
@@ -122,7 +133,10 @@ class Remote:
         self._writable()
         ask = {"mutations": mutations, "receipts": receipts, "key": uuid.uuid4().hex}
         body = msgspec.json.encode(ask)
-        return _decoded(_APPLIED, self.connection.action("commit", body)[0])
+        try:
+            return _decoded(_APPLIED, self.connection.action("commit", body)[0])
+        finally:
+            self.connection.disk.known.clear()
 
     def send(self, upload: Upload, *, progress: bool = False) -> Applied:
         """Send data and make it visible, once all of it has arrived."""

@@ -34,6 +34,7 @@ class Rows(LakeNode):
         where: str | Query | None = None,
         *,
         limit: int | None = None,
+        rows: tuple[int, int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows as record batches while they arrive; memory stays bounded.
 
@@ -46,13 +47,15 @@ class Rows(LakeNode):
             or a query whose keys are column names.
         limit
             At most so many rows.
+        rows
+            First row and the row after the last, counted before ``where``.
 
         Raises
         ------
         InvalidRequestError
             ``unknown-column`` or ``bad-query``.
         """
-        request = self._request(columns, where, limit)
+        request = self._request(columns, where, limit, rows)
         for batch in self._remote.batches(request):
             yield _own(batch)
 
@@ -62,6 +65,7 @@ class Rows(LakeNode):
         where: str | Query | None = None,
         *,
         limit: int | None = None,
+        rows: tuple[int, int] | None = None,
         progress: bool = False,
     ) -> pa.Table:
         """Return the rows as an Arrow table; parameters as in `batches`.
@@ -71,7 +75,7 @@ class Rows(LakeNode):
         CorruptError
             ``corrupt-object``: fewer or more rows than the table has; never a short table.
         """
-        request = self._request(columns, where, limit)
+        request = self._request(columns, where, limit, rows)
         with progress_bar(self.path, None, shown=progress) as moved:
 
             def receive(reader: Any) -> pa.Table:
@@ -84,12 +88,16 @@ class Rows(LakeNode):
                 return pa.Table.from_batches(batches, schema=reader.schema)
 
             table = _own(self._remote.read(request, receive))
-        if where is None and limit is None:
+        if where is None and limit is None and rows is None:
             self._check_rows(table.num_rows)
         return table
 
     def _request(
-        self, columns: Sequence[str] | None, where: str | Query | None, limit: int | None
+        self,
+        columns: Sequence[str] | None,
+        where: str | Query | None,
+        limit: int | None,
+        rows: tuple[int, int] | None = None,
     ) -> ReadTable:
         if isinstance(columns, str):
             columns = (columns,)
@@ -97,11 +105,16 @@ class Rows(LakeNode):
             raise InvalidRequestError(
                 ErrorKind.BAD_REQUEST, f"a limit of {limit} rows; it must not be negative"
             )
+        if rows is not None and not 0 <= rows[0] <= rows[1]:
+            raise InvalidRequestError(
+                ErrorKind.BAD_REQUEST, f"rows {rows[0]} to {rows[1]}; they count from 0, upwards"
+            )
         return ReadTable(
             path=self._path,
             columns=None if columns is None else tuple(columns),
             where=where,
             limit=limit,
+            rows=rows,
         )
 
     def _expected_rows(self) -> int | None:

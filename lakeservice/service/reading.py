@@ -201,10 +201,11 @@ class Reader:
         where: Query | None = None,
         limit: int | None = None,
         partition: int | None = None,
+        rows: tuple[int, int] | None = None,
     ) -> pa.RecordBatchReader:
         """Return a reader of the rows that match, projected; memory stays bounded."""
         return self.table(node).batches(
-            columns=columns, where=where, limit=limit, partition=partition
+            columns=columns, where=where, limit=limit, partition=partition, rows=rows
         )
 
     def sized(self, node: Node) -> Node:

@@ -314,6 +314,7 @@ class Service:
         where: str | Query | None = None,
         limit: int | None = None,
         partition: int | None = None,
+        rows: tuple[int, int] | None = None,
     ) -> pa.RecordBatchReader:
         """Return a reader of the rows that match, projected."""
         return self.reader.read_table(
@@ -322,6 +323,7 @@ class Service:
             where=None if where is None else self.query(where),
             limit=limit,
             partition=partition,
+            rows=rows,
         )
 
     def commit(

@@ -9,7 +9,7 @@ import msgspec
 from schemas.chunks import ArrayStorage
 from schemas.commit import Applied, Create, Delete, Mutation, Update
 from schemas.entry import Node, Spec
-from schemas.errors import ErrorKind, TooLargeError
+from schemas.errors import ErrorKind, NotFoundError, TooLargeError
 from schemas.ticket import ReadArray, Search
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ ACTIONS = {
     "describe": (
         "read:metadata",
         '{"path"}: the node, how many children it has, and how its chunks are encoded',
+    ),
+    "versions": (
+        "read:metadata",
+        '{"paths"}: id and version of the nodes there, null where there is none',
     ),
     "entries": ("register", '{"paths"}: the entries at these paths, with where their data lies'),
     "read": ("read:data", "a small read-array command: its elements in one message"),
@@ -46,8 +50,8 @@ class Describe(msgspec.Struct, kw_only=True):
     as_of: int | None = None
 
 
-class EntriesAsk(msgspec.Struct, kw_only=True):
-    """Body of ``entries``."""
+class PathsAsk(msgspec.Struct, kw_only=True):
+    """Body of ``entries`` and of ``versions``."""
 
     paths: tuple[str, ...]
 
@@ -161,8 +165,19 @@ class Actions:
         head = msgspec.json.encode({"shape": selection.shape, "dtype": structure.data_type})
         return [b"\n".join((head, elements.tobytes()))]
 
+    def _versions(self, body: Body, _: Principal) -> list[Any]:
+        found: list[tuple[str, int] | None] = []
+        for path in msgspec.json.decode(body, type=PathsAsk).paths:
+            try:
+                node = self._service.describe(path)
+            except NotFoundError:
+                found.append(None)
+            else:
+                found.append((node.id, node.version))
+        return [found]
+
     def _entries(self, body: Body, _: Principal) -> list[Any]:
-        ask = msgspec.json.decode(body, type=EntriesAsk)
+        ask = msgspec.json.decode(body, type=PathsAsk)
         self._service.refresh()
         return [self._service.nodes.nodes(ask.paths)]
 

@@ -201,6 +201,7 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             where=request.where,
             limit=request.limit,
             partition=request.partition,
+            rows=request.rows,
         )
         schema = _table_schema(node, reader.schema)
         return flight.GeneratorStream(schema, guarded_stream(_relabelled(reader, schema)))
