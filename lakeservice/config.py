@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from schemas.errors import ErrorKind, InvalidRequestError
 
@@ -49,6 +49,9 @@ class Limits:
     """How long a ticket is good for, in seconds."""
     upload_bytes: int = 1 << 40
     """Largest array or table that one request may write, in bytes."""
+    direct_fresh_ms: int = 1000
+    """How long a client that reads files by itself uses what it was told before it asks
+    again, in ms."""
     snapshot_commits: int = 5000
     """Write a snapshot when the log has grown by so many commits."""
     live_s: int = 3600
@@ -76,6 +79,9 @@ class Serve:
     """Tell clients in which folders files lie, so that programs on the same disks can open them."""
     raw_assets: bool = True
     """Give clients files as they are, besides the data in them."""
+    direct: Literal["auto", "never", "always"] = "auto"
+    """Who may read the lake's files by itself: clients on this machine, nobody, or every client
+    that sees the lake's folder."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,10 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
             return int(value)
         except (TypeError, ValueError):
             pass
+    elif get_origin(hint) is Literal:
+        if value in get_args(hint):
+            return value
+        raise _bad(f"setting {name!r} cannot be {value!r}; it is one of {list(get_args(hint))}")
     elif hint is str and isinstance(value, str):
         return value
     elif hint == Secret | None and isinstance(value, str):

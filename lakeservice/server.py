@@ -45,7 +45,12 @@ class Server:
         about: dict[str, Any] = {"version": __version__, "lake": service.lake.id}
         try:
             self._flight = LakeFlightServer(
-                service, authenticator, host=serve.host, port=serve.flight_port, about=about
+                service,
+                authenticator,
+                host=serve.host,
+                port=serve.flight_port,
+                about=about,
+                direct=serve.direct,
             )
         except OSError:
             self._socket.close()

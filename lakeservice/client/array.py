@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from lakeservice.client import parts, takes, tensors
+from lakeservice.client.disk import UnreachableError
 from lakeservice.client.display import size_text
 from lakeservice.client.node import LakeNode
 from lakeservice.client.optional import needed
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     from schemas.structures import ArrayStructure, Chunks, StructureFamily
 
-Delivery = Literal["auto", "encoded", "decoded"]
+Delivery = Literal["auto", "direct", "encoded", "decoded"]
+Delivered = Literal["direct", "encoded", "decoded"]
 ENCODED_BYTES = 1 << 20
 """Answers from this size on are read as stored chunks where that is faster."""
 MESSAGE_BYTES = 256 << 10
@@ -46,10 +48,13 @@ class Array(LakeNode):
     """A dense N-dimensional array in the lake; indexing it reads."""
 
     family: ClassVar[StructureFamily] = "array"
-    last_delivery: Literal["encoded", "decoded"] | None = None
-    """How the latest read of this object came: as stored chunks, or decoded; None before one."""
+    last_delivery: Delivered | None = None
+    """How the latest read of this object came: from files on this machine, as stored chunks, or
+    decoded; None before one."""
     _undecodable: int | None = None
     """Version of the node whose stored chunks cannot be decoded here."""
+    _remote_only: int | None = None
+    """Version of the node whose files cannot be read here."""
 
     @property
     def structure(self) -> ArrayStructure:
@@ -129,9 +134,10 @@ class Array(LakeNode):
         out
             Array of the answer's shape and dtype that receives it; None makes a new one.
         delivery
-            ``encoded`` brings stored chunks and decodes them here, ``decoded``
-            leaves that to the server, ``auto`` takes what is faster. `last_delivery`
-            tells afterwards.
+            ``direct`` reads the files on this machine, where the server allows it and
+            this machine sees them; ``encoded`` brings stored chunks and decodes them
+            here; ``decoded`` leaves that to the server; ``auto`` takes what is faster.
+            `last_delivery` tells afterwards.
         progress
             Show a progress bar.
 
@@ -144,7 +150,8 @@ class Array(LakeNode):
         ------
         InvalidRequestError
             ``bad-slice``; ``bad-request`` where ``out`` does not fit;
-            ``unreadable-file`` where ``encoded`` was asked for and cannot be decoded here.
+            ``unreadable-file`` where ``encoded`` was asked for and cannot be decoded here,
+            ``bad-request`` where ``direct`` was asked for and does not work here.
         CorruptError
             Stored or received bytes contradict the structure; never a short array.
         """
@@ -159,10 +166,10 @@ class Array(LakeNode):
                 f"out is {out.dtype} of shape {out.shape}; the answer needs a writeable array "
                 f"of {dtype} and shape {shape}",
             )
-        if delivery not in ("auto", "encoded", "decoded"):
+        if delivery not in ("auto", "direct", "encoded", "decoded"):
             raise InvalidRequestError(
                 ErrorKind.BAD_REQUEST,
-                f"delivery {delivery!r}; there are 'auto', 'encoded' and 'decoded'",
+                f"delivery {delivery!r}; there are 'auto', 'direct', 'encoded' and 'decoded'",
             )
         size_bytes = chosen.size * dtype.itemsize
         if size_bytes:
@@ -256,8 +263,12 @@ class Array(LakeNode):
         out: NDArray[Any],
         moved: Callable[[int], None] | None,
         delivery: Delivery,
-    ) -> Literal["encoded", "decoded"]:
+    ) -> Delivered:
         """Read in the delivery that was asked for, or that is faster; tell which it was."""
+        forced = delivery == "direct"
+        wanted = forced or (delivery == "auto" and self._may_read_files())
+        if wanted and self._read_direct(chosen, out, moved, forced=forced):
+            return "direct"
         if delivery == "encoded" or (delivery == "auto" and self._prefers_encoded(chosen)):
             try:
                 self._read_into(self._read_encoded, chosen, out, moved)
@@ -269,6 +280,33 @@ class Array(LakeNode):
                 return "encoded"
         self._read_into(self._read_decoded, chosen, out, moved)
         return "decoded"
+
+    def _may_read_files(self) -> bool:
+        return self._remote_only != self.version and not self._remote.connection.disk.is_refused
+
+    def _read_direct(
+        self,
+        chosen: Selection,
+        out: NDArray[Any],
+        moved: Callable[[int], None] | None,
+        *,
+        forced: bool,
+    ) -> bool:
+        """Read files on this machine; tell whether that worked."""
+        from lakeservice.client import direct  # codecs; who reads no array does without
+
+        dropped = tuple(number for number, axis in enumerate(chosen.axes) if axis.drop)
+        place = np.expand_dims(out, dropped) if dropped else out
+        try:
+            direct.read(self._remote, self._path, self.version, ((chosen, place),), moved)
+        except (UnreachableError, InvalidRequestError) as error:
+            if forced:
+                raise (error.error if isinstance(error, UnreachableError) else error) from None
+            if isinstance(error, InvalidRequestError) and error.kind not in _UNDECODABLE:
+                raise
+            self._remote_only = self.version
+            return False
+        return True
 
     def _prefers_encoded(self, chosen: Selection) -> bool:
         structure = self.structure

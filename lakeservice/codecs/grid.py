@@ -8,6 +8,7 @@ from itertools import accumulate, product
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +71,9 @@ class _RegularAxis:
     def number_of(self, element: int) -> int:
         return element // self._size
 
+    def numbers_of(self, elements: NDArray[np.int64]) -> NDArray[np.int64]:
+        return elements // self._size
+
 
 class _IrregularAxis:
     """Chunks of any sizes along an axis; empty ones hold nothing."""
@@ -85,6 +89,9 @@ class _IrregularAxis:
 
     def number_of(self, element: int) -> int:
         return bisect_right(self._starts, element) - 1
+
+    def numbers_of(self, elements: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.searchsorted(self._starts, elements, side="right") - 1
 
 
 class Grid:
@@ -128,6 +135,18 @@ class Grid:
         for index, count in zip(position, self.counts, strict=True):
             number = number * count + index
         return number
+
+    def holding(self, element: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the position of the chunk that holds an element."""
+        return tuple(axis.number_of(index) for axis, index in zip(self._axes, element, strict=True))
+
+    def along_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return in which row of chunks, along the first axis, each row of elements lies."""
+        return self._axes[0].numbers_of(rows)
+
+    def row_bounds(self, number: int) -> tuple[int, int]:
+        """Return the first row of elements of a row of chunks, and how many there are."""
+        return self._axes[0].bounds(number)
 
     def bounds(self, position: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the first element of a chunk, and its extent cut at the array's end."""

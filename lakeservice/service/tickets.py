@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from schemas.commit import Append, Create
+from schemas.direct import Offered, Pass
 from schemas.errors import AccessError, ErrorKind, InvalidRequestError
 from schemas.ticket import Ticket
 
@@ -56,6 +57,8 @@ class Signer:
         self._clock = clock
         self._tickets: msgspec.msgpack.Decoder[Ticket] = msgspec.msgpack.Decoder(Ticket)
         self._receipts: msgspec.msgpack.Decoder[Receipt] = msgspec.msgpack.Decoder(Receipt)
+        self._offers: msgspec.msgpack.Decoder[Offered] = msgspec.msgpack.Decoder(Offered)
+        self._passes: msgspec.msgpack.Decoder[Pass] = msgspec.msgpack.Decoder(Pass)
 
     def expiry(self, seconds: float) -> float:
         """Return the time so many seconds from now."""
@@ -119,6 +122,29 @@ class Signer:
         receipt: Receipt = self._open(b"r", signed, self._receipts, "receipt; write the data again")
         return receipt
 
+    def offer(self, offered: Offered) -> bytes:
+        """Return the signed form of an offer of direct delivery."""
+        return self._sign(b"o", msgspec.msgpack.encode(offered))
+
+    def open_offer(self, signed: bytes, principal: str) -> Offered:
+        """Return an offer that this principal was made; raises as `open_ticket` does."""
+        what = "offer of direct delivery; ask for another"
+        offered: Offered = self._open(b"o", signed, self._offers, what)
+        _refuse_others(offered.principal, principal, what)
+        return offered
+
+    def grant(self, principal: str) -> bytes:
+        """Return a pass for direct delivery, for one principal."""
+        granted = Pass(principal=principal, expires=self.expiry(self._lasts_s))
+        return self._sign(b"p", msgspec.msgpack.encode(granted))
+
+    def open_grant(self, signed: bytes, principal: str) -> Pass:
+        """Return a pass that this principal was given; raises as `open_ticket` does."""
+        what = "pass for direct delivery; ask for another"
+        granted: Pass = self._open(b"p", signed, self._passes, what)
+        _refuse_others(granted.principal, principal, what)
+        return granted
+
     def _sign(self, purpose: bytes, payload: bytes) -> bytes:
         body = purpose + payload
         return hmac.digest(self._key, body, _DIGEST) + body
@@ -132,3 +158,8 @@ class Signer:
         if document.expires < self._clock():
             raise AccessError(ErrorKind.TICKET_EXPIRED, f"expired {what}")
         return document
+
+
+def _refuse_others(owner: str, principal: str, what: str) -> None:
+    if owner != principal:
+        raise InvalidRequestError(ErrorKind.BAD_TICKET, f"somebody else was given this {what}")
