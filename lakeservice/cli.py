@@ -242,11 +242,14 @@ def reindex(lake: Annotated[str, typer.Argument(help="Path or URI of the lake.")
 def check(
     lake: Annotated[str, typer.Argument(help="Path or URI of the lake.")],
     clean: Annotated[bool, typer.Option("--clean", help="Delete what belongs to nothing.")] = False,
+    chunks: Annotated[
+        bool, typer.Option("--chunks", help="Read all chunks and compare their checksums.")
+    ] = False,
 ) -> None:
     """Look for broken entries and for data that belongs to nothing."""
     from lakeservice.commands.maintain import run_check
 
-    ok = run_check(lake, clean=clean, console=console)
+    ok = run_check(lake, clean=clean, chunks=chunks, console=console)
     raise typer.Exit(0 if ok else 1)
 
 

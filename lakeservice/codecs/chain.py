@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -97,6 +98,8 @@ class Chain:
                 self._steps.append((len(self._steps), codec.name, step))
         natural = order is None or order == tuple(range(len(order)))
         self._order = None if natural else order
+        outwards = (step.is_seal for _, _, step in reversed(self._steps))
+        self._seals = sum(1 for _ in takewhile(bool, outwards))
         self._clipped = layout.edge == "clipped"
 
     @classmethod
@@ -225,7 +228,7 @@ class Chain:
         size = math.prod(stored) * self.dtype.itemsize
         if size == 0 or target.size == 0:
             return
-        steps = self._active(filter_mask)
+        encoded, steps = _unsealed(encoded, self._active(filter_mask))
         if (
             target.shape == stored
             and target.dtype == self.dtype
@@ -272,8 +275,28 @@ class Chain:
 
     @property
     def is_one_step(self) -> bool:
-        """Whether one codec makes the stored bytes of elements in C order."""
-        return len(self._steps) == 1 and self._order is None
+        """Whether one codec, and perhaps a checksum, make the stored bytes of C order."""
+        inner = len(self._steps) - self._seals
+        return inner == 1 and self._order is None
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether a checksum of the stored bytes is the last step."""
+        return self._seals > 0
+
+    def unsealed(self, encoded: Buffer) -> Buffer:
+        """Return a stored chunk without the checksum at its end, which has been compared.
+
+        Raises
+        ------
+        CorruptError
+            ``corrupt-chunk``: it is not the checksum of these bytes.
+        """
+        try:
+            payload, _ = _unsealed(Held(encoded), self._active(0))
+            return payload.read(0, payload.length)
+        except DecodeError as error:
+            raise CorruptError(ErrorKind.CORRUPT_CHUNK, str(error)) from None
 
     def as_blosc(
         self, encoded: Buffer, shape: tuple[int, ...], *, filter_mask: int = 0
@@ -290,14 +313,15 @@ class Chain:
         Raises
         ------
         CorruptError
-            ``corrupt-chunk``: its header contradicts the array.
+            ``corrupt-chunk``: its header contradicts the array, or its checksum the bytes.
         """
         if not self.is_one_step or filter_mask or self.stored_shape(shape) != shape:
             return None
-        _, name, step = self._steps[0]
         try:
+            payload, steps = _unsealed(Held(encoded), self._active(0))
+            name, step = steps[0]
             with _naming(name):
-                return step.as_blosc(encoded, self.stored_bytes(shape))
+                return step.as_blosc(payload.read(0, payload.length), self.stored_bytes(shape))
         except DecodeError as error:
             raise CorruptError(ErrorKind.CORRUPT_CHUNK, str(error)) from None
 
@@ -334,6 +358,22 @@ def _in_order(dtype: np.dtype[Any], codec: Codec) -> np.dtype[Any]:
 
 def _inverse(order: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(order.index(axis) for axis in range(len(order)))
+
+
+def _unsealed(
+    encoded: Extent, steps: list[tuple[str, Step]]
+) -> tuple[Extent, list[tuple[str, Step]]]:
+    """Compare checksums that follow the stored bytes, and take them off.
+
+    All the bytes are read for it, also where a part of the chunk is wanted: of what
+    is left, in memory, no more is decoded than that part.
+    """
+    while steps and steps[-1][1].is_seal:
+        name, step = steps[-1]
+        with _naming(name):
+            encoded = Held(step.decode(encoded.read(0, encoded.length), None))
+        steps = steps[:-1]
+    return encoded, steps
 
 
 def _decode_all(encoded: Extent, steps: list[tuple[str, Step]], out: Bytes1D, size: int) -> None:

@@ -14,7 +14,10 @@ _MAX_TYPESIZE = 255  # of a Blosc frame
 
 
 def default_codecs(dtype: np.dtype[Any]) -> tuple[Codec, ...]:
-    """Return the codec chain, in Zarr v3's words, that suits elements of this type."""
+    """Return the codec chain, in Zarr v3's words, that suits elements of this type.
+
+    Its last step is a checksum, so that no reader takes a damaged chunk for numbers.
+    """
     order = "big" if dtype.byteorder == ">" else "little"
     plain = dtype.itemsize == 1 or dtype.kind in "SV?"
     to_bytes = Codec("bytes") if plain else Codec("bytes", {"endian": order})
@@ -30,4 +33,5 @@ def default_codecs(dtype: np.dtype[Any]) -> tuple[Codec, ...]:
                 "blocksize": _BLOCK_BYTES,
             },
         ),
+        Codec("crc32c"),
     )

@@ -87,6 +87,8 @@ class ShuffleStep(Step):
 class Fletcher32Step(Step):
     """Four bytes of Fletcher's checksum after the payload."""
 
+    is_seal = True
+
     def encoded_size(self, size: int) -> int:
         """Four bytes more."""
         return size + 4

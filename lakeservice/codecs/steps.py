@@ -57,6 +57,9 @@ class Step:
         Not a configuration of this codec.
     """
 
+    is_seal = False
+    """Whether it changes nothing, and only adds a checksum that decoding compares."""
+
     def __init__(self, configuration: Mapping[str, Any], context: Context) -> None:
         self.configuration = configuration
         self.limit = context.limit

@@ -87,6 +87,8 @@ class GzipStep(Step):
 class Crc32cStep(Step):
     """Four bytes of CRC-32C after the payload, little-endian."""
 
+    is_seal = True
+
     def encoded_size(self, size: int) -> int:
         """Four bytes more."""
         return size + 4
@@ -103,11 +105,11 @@ class Crc32cStep(Step):
 
     def encode(self, decoded: Buffer) -> Buffer:
         """Return the payload and its checksum."""
-        return bytes(decoded) + _crc32c(decoded).to_bytes(4, "little")
+        return b"".join((decoded, _crc32c(decoded).to_bytes(4, "little")))
 
 
 def _crc32c(payload: Buffer) -> int:
-    import google_crc32c  # not needed to start; few arrays carry checksums
+    import google_crc32c  # not needed to start
 
     return int(google_crc32c.value(np.ascontiguousarray(flat(payload))))
 

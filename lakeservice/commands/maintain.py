@@ -31,9 +31,9 @@ def run_reindex(uri: str, cache: Path, console: Console) -> None:
         catalog.close()
 
 
-def run_check(uri: str, *, clean: bool, console: Console) -> bool:
+def run_check(uri: str, *, clean: bool, chunks: bool, console: Console) -> bool:
     """Report broken entries and garbage; True when no entry is broken."""
-    report = check(Lake.open(uri), clean=clean)
+    report = check(Lake.open(uri), clean=clean, chunks=chunks)
     for broken in report.broken:
         console.print(f"broken: {broken.path or 'the log'}: {broken.reason}", soft_wrap=True)
     for name in report.garbage:

@@ -150,6 +150,8 @@ class ZarrView:
                 if not any(form.layout.fill_value):
                     return None
             elif form.same_bytes and not chunk.filter_mask:
+                if len(form.layout.codecs) < len(array.storage.layout.codecs):
+                    return bytes(array.chain.unsealed(chunk.encoded))
                 return bytes(chunk.encoded)
             elif array.chain.dtype == array.dtype:
                 frame = array.chain.as_blosc(

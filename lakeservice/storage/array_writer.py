@@ -18,7 +18,6 @@ from lakeservice.codecs.engine import Engine
 from lakeservice.codecs.grid import Grid
 from lakeservice.codecs.steps import whole_elements
 from lakeservice.storage.block_writer import BlockWriter
-from lakeservice.storage.checksums import checksum, write_checksums
 from lakeservice.storage.chunking import stored_chunks
 from lakeservice.storage.zarr_metadata import zarr_json
 from schemas.chunks import ArrayStorage, ChunkLayout, Codec, Part, ZarrParts
@@ -92,7 +91,6 @@ class ArrayWriter:
         self._held_rows = 0
         self._done = 0
         self._bytes = 0
-        self._checksums: dict[int, int] = {}
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Future[Any], int]] = deque()
         self._waiting_bytes = 0
@@ -184,12 +182,8 @@ class ArrayWriter:
             zarr_json(self._asked.shape, self.layout, self._asked.dims),
             durable=False,
         )
-        found = None
-        if not self._by_block:
-            count = max(self._checksums, default=-1) + 1
-            found = write_checksums(self._objects, self._prefix, self._checksums, count)
         self._objects.sync(self._prefix)
-        return self._storage(self._bytes, found)
+        return self._storage(self._bytes)
 
     def _end(self) -> None:
         """Take the rows that came as all there are."""
@@ -203,12 +197,11 @@ class ArrayWriter:
             self.structure, shape=shape, chunks=chunks
         )
 
-    def _storage(self, size_bytes: int, checksums: str | None = None) -> ArrayStorage:
+    def _storage(self, size_bytes: int) -> ArrayStorage:
         part = Part(
             name=self._prefix,
             length=self._length,
             size_bytes=size_bytes or None,
-            checksum=checksums,
             complete=not self._by_block,
         )
         return ArrayStorage(layout=self.layout, location=ZarrParts(parts=(part,)))
@@ -235,11 +228,8 @@ class ArrayWriter:
             name = "/".join((self._prefix, "c", *map(str, place)))
             if not self._asked.shape:
                 chunk = chunk.reshape(())
-            linear = first * self._grid.size + number
             self._wait(_IN_FLIGHT_BYTES - chunk.nbytes)
-            self._waiting.append(
-                (self._engine.submit(_Storing(self, name, linear, chunk)), chunk.nbytes)
-            )
+            self._waiting.append((self._engine.submit(_Storing(self, name, chunk)), chunk.nbytes))
             self._waiting_bytes += chunk.nbytes
 
     def _wait(self, most_bytes: int) -> None:
@@ -248,14 +238,12 @@ class ArrayWriter:
             self._waiting_bytes -= size
             future.result()
 
-    def store(self, name: str, linear: int, chunk: NDArray[Any]) -> None:
+    def store(self, name: str, chunk: NDArray[Any]) -> None:
         """Encode one chunk and put it under its name."""
         encoded = self._chain.encode(chunk)
         self._objects.put(name, encoded, durable=False)
-        found = checksum(encoded)
         with self._lock:
             self._bytes += len(encoded)
-            self._checksums[linear] = found
 
 
 def _told(structure: ArrayStructure, stored: tuple[int, ...]) -> Chunks | None:
@@ -270,14 +258,13 @@ def _told(structure: ArrayStructure, stored: tuple[int, ...]) -> Chunks | None:
 class _Storing:
     """A task: one chunk to be encoded and stored."""
 
-    def __init__(self, writer: ArrayWriter, name: str, linear: int, chunk: NDArray[Any]) -> None:
+    def __init__(self, writer: ArrayWriter, name: str, chunk: NDArray[Any]) -> None:
         self._writer = writer
         self._name = name
-        self._linear = linear
         self._chunk = chunk
 
     def __call__(self) -> None:
-        self._writer.store(self._name, self._linear, self._chunk)
+        self._writer.store(self._name, self._chunk)
 
 
 def _bad(message: str) -> InvalidRequestError:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from lakeservice.storage.checksums import damaged_chunks
 from lakeservice.storage.layout import DATA, LOG, TEMPORARY, version_of
 from lakeservice.storage.references import Expected, References
 from lakeservice.storage.registered import registered_faults
@@ -13,6 +14,8 @@ from lakeservice.storage.snapshots import latest_snapshot, read_nodes
 from lakeservice.storage.trees import read_tree
 from schemas.chunks import ArrayStorage, TableStorage, ZarrParts
 from schemas.errors import CorruptError, NotFoundError
+from schemas.path import join_path
+from schemas.structures import ArrayStructure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +73,9 @@ class _Findings:
     orphans: list[_Group] = field(default_factory=list)
 
 
-def check(lake: Lake, *, clean: bool = False, older_than_s: float = 3600.0) -> Report:
+def check(
+    lake: Lake, *, clean: bool = False, chunks: bool = False, older_than_s: float = 3600.0
+) -> Report:
     """Look through a whole lake; it may be in use meanwhile.
 
     Parameters
@@ -80,6 +85,8 @@ def check(lake: Lake, *, clean: bool = False, older_than_s: float = 3600.0) -> R
     clean
         Delete garbage and interrupted objects. Nothing is deleted while the log
         cannot be read to its end.
+    chunks
+        Read all chunks of arrays in the lake, and compare their checksums.
     older_than_s
         Leave alone what was written more recently, in s: somebody may be about
         to commit it.
@@ -94,6 +101,8 @@ def check(lake: Lake, *, clean: bool = False, older_than_s: float = 3600.0) -> R
         Broken(path, reason)
         for path, reason in registered_faults(lake, references.version, references.has)
     )
+    if chunks:
+        findings.broken.extend(_damaged(lake.objects, references))
     # What was committed while the objects were listed is no garbage.
     references.follow(lake.log)
     before_s = time.time() - older_than_s
@@ -205,6 +214,32 @@ def _tree_faults(objects: Objects, name: str) -> Iterator[str]:
         for inner in names:
             if objects.size(inner) is None:
                 yield f"{inner!r} of {node.path!r} inside the file is missing"
+
+
+def _damaged(objects: Objects, references: References) -> Iterator[Broken]:
+    """Yield the chunks of living arrays that are not what was written."""
+    for path, structure, storage in _arrays(objects, references):
+        try:
+            for position, reason in damaged_chunks(objects, structure, storage):
+                yield Broken(path, f"chunk {position}: {reason}")
+        except CorruptError as error:
+            yield Broken(path, error.message)
+
+
+def _arrays(
+    objects: Objects, references: References
+) -> Iterator[tuple[str, ArrayStructure, ArrayStorage]]:
+    yield from references.arrays()
+    for path, name in references.trees():
+        try:
+            nodes = read_tree(objects, name).nodes
+        except (CorruptError, NotFoundError):
+            continue  # said already
+        for node in nodes:
+            if isinstance(node.storage, ArrayStorage) and isinstance(
+                node.structure, ArrayStructure
+            ):
+                yield join_path(path, node.path), node.structure, node.storage
 
 
 def _all_older(objects: Objects, group: _Group, before_s: float) -> bool:

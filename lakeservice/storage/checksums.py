@@ -1,25 +1,45 @@
-"""Checksums of stored chunks, beside them: a flipped bit is found without decoding anything."""
+"""Are stored chunks what was written: their checksums compared, nothing decoded."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 import google_crc32c
 import numpy as np
 
+from lakeservice.codecs.chain import Chain
+from lakeservice.codecs.engine import Engine
 from lakeservice.codecs.grid import Grid
+from lakeservice.storage.locations import places_of
+from schemas.chunks import ZarrParts
 from schemas.errors import CorruptError, ErrorKind
+from schemas.selection import select
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from lakeservice.storage.locations import ByteRange
     from lakeservice.storage.objects import Objects
     from schemas.chunks import ArrayStorage, Part
+    from schemas.structures import ArrayStructure
 
 _NAME = "checksums"
 _METHOD = "crc32c:"
+_LOST = "it was written, but is not there any more"
+_DIFFERS = "its CRC-32C checksum does not match"
+_TOGETHER = 256  # chunks that are looked up together
+
+
+class DamagedChunk(NamedTuple):
+    """A chunk that is not what was written."""
+
+    position: tuple[int, ...]
+    """In the array's grid."""
+    reason: str
 
 
 def checksum(payload: bytes) -> int:
@@ -28,66 +48,109 @@ def checksum(payload: bytes) -> int:
 
 
 def checksums_name(prefix: str) -> str:
-    """Return the name of the checksums of a Zarr array that lies below a prefix."""
+    """Return the name of the checksums that older parts have beside their chunks."""
     return f"{prefix}/{_NAME}"
 
 
-def write_checksums(objects: Objects, prefix: str, found: Mapping[int, int], count: int) -> str:
-    """Write the checksums of all chunks; return the checksum of that object.
-
-    Parameters
-    ----------
-    prefix
-        Of the Zarr array.
-    found
-        CRC-32C of each chunk by its number in C order of the array's own grid.
-    count
-        Number of chunks.
-    """
-    table: NDArray[np.uint32] = np.zeros(count, "<u4")
-    table[list(found)] = list(found.values())
-    payload = table.tobytes()
-    objects.put(checksums_name(prefix), payload, durable=False)
-    return f"{_METHOD}{checksum(payload):08x}"
-
-
 def damaged_chunks(
-    objects: Objects, storage: ArrayStorage, part: Part, shape: tuple[int, ...]
-) -> Iterator[tuple[int, ...]]:
-    """Yield the chunks of one part that are missing or not what was written.
+    objects: Objects, structure: ArrayStructure, storage: ArrayStorage
+) -> Iterator[DamagedChunk]:
+    """Yield the chunks of an array in the lake that are missing or not what was written.
+
+    Chunks prove themselves by the checksum that is the last step of their chain. Parts
+    from before there was one have an object of checksums beside them. A chunk with
+    neither is looked for, and not read.
 
     Parameters
     ----------
-    storage
-        Of the array that the part belongs to.
-    shape
-        Shape of the whole array.
+    structure, storage
+        The array as its node describes it; registered files are passed over.
 
     Yields
     ------
-    tuple of int
-        Position of the chunk in the part's own grid. Nothing where the part has no
-        checksums: its chunks are written one by one, again and again.
+    DamagedChunk
+        In C order.
 
     Raises
     ------
     CorruptError
-        ``corrupt-object``: the checksums themselves are damaged.
+        ``corrupt-object``: the checksums beside a part, or an index, are damaged.
     """
+    if not isinstance(storage.location, ZarrParts):
+        return
+    grid = Grid.of(structure)
+    places = places_of(storage, grid, objects)
+    comparing = _Comparing(objects, structure, storage, storage.location.parts)
+    pieces = grid.pieces(select(None, structure.shape))
+    while places is not None and (batch := list(islice(pieces, _TOGETHER))):
+        faults: list[str | None] = [None] * len(batch)
+        Engine.shared().run(
+            partial(comparing.note, faults, number, place)
+            for number, place in enumerate(places.ranges(batch))
+            if place is not None
+        )
+        for piece, fault in zip(batch, faults, strict=True):
+            if fault is not None:
+                yield DamagedChunk(piece.position, fault)
+
+
+class _Comparing:
+    """Compares chunks of one array with their checksums."""
+
+    def __init__(
+        self,
+        objects: Objects,
+        structure: ArrayStructure,
+        storage: ArrayStorage,
+        parts: Sequence[Part],
+    ) -> None:
+        self._objects = objects
+        self._chain = Chain.of(storage.layout)
+        self._beside: dict[str, tuple[Grid, NDArray[np.uint32]]] = {}
+        for part in [] if self._chain.is_sealed else parts:
+            stated = _read_checksums(objects, part)
+            if stated is not None:
+                own = (part.length, *structure.shape[1:]) if structure.shape else ()
+                self._beside[part.name] = Grid(own, storage.layout.chunk_shape), stated
+
+    def note(self, faults: list[str | None], number: int, place: ByteRange) -> None:
+        """Put what is wrong with a chunk into a list; None where nothing is."""
+        faults[number] = self._fault(place.name or "", required=place.required)
+
+    def _fault(self, name: str, *, required: bool) -> str | None:
+        stated = None if self._chain.is_sealed else self._stated(name)
+        if stated is None and not self._chain.is_sealed:
+            lost = required and self._objects.size(name) is None
+            return _LOST if lost else None
+        stored = self._objects.get(name)
+        if stored is None:
+            return _LOST if required else None
+        if stated is not None:
+            return None if checksum(stored) == stated else _DIFFERS
+        try:
+            self._chain.unsealed(stored)
+        except CorruptError as error:
+            return error.message
+        return None
+
+    def _stated(self, name: str) -> int | None:
+        """Return the checksum of a chunk that stands beside its part."""
+        prefix, _, rest = name.partition("/c")
+        grid, stated = self._beside.get(prefix, (None, None))
+        if grid is None or stated is None:
+            return None
+        linear = grid.linear(tuple(int(index) for index in rest.split("/")[1:]))
+        return int(stated[linear]) if linear < len(stated) else None
+
+
+def _read_checksums(objects: Objects, part: Part) -> NDArray[np.uint32] | None:
     if part.checksum is None or not part.checksum.startswith(_METHOD):
-        return
+        return None
     payload = objects.get(checksums_name(part.name))
-    if payload is None:
-        return
+    if payload is None:  # taken away, because blocks were written in place
+        return None
     if part.checksum != f"{_METHOD}{checksum(payload):08x}":
         raise CorruptError(
             ErrorKind.CORRUPT_OBJECT, f"the checksums of {part.name!r} are damaged; write it again"
         )
-    own = (part.length, *shape[1:]) if shape else ()
-    grid = Grid(own, storage.layout.chunk_shape)
-    for linear, stated in enumerate(np.frombuffer(payload, "<u4").tolist()):
-        position = grid.position(linear)
-        name = "/".join((part.name, "c", *map(str, position)))
-        stored = objects.get(name)
-        if stored is None or checksum(stored) != stated:
-            yield position
+    return np.frombuffer(payload, "<u4")

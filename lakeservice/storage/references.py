@@ -92,6 +92,14 @@ class References:
                 if source.tree is not None:
                     yield node.path, source.tree
 
+    def arrays(self) -> Iterator[tuple[str, ArrayStructure, ArrayStorage]]:
+        """Yield the path of each living array that has chunks of its own, and where they lie."""
+        for node in self._state:
+            for source in node.data_sources:
+                storage, structure = source.storage, node.structure
+                if isinstance(storage, ArrayStorage) and isinstance(structure, ArrayStructure):
+                    yield node.path, structure, storage
+
     def _take(self, commit: Commit) -> None:
         replace = msgspec.structs.replace
         lines = []

@@ -33,7 +33,7 @@ class ZarrForm(msgspec.Struct, frozen=True, kw_only=True):
     same_grid: bool
     """Whether its chunks are the stored ones, one for one."""
     same_bytes: bool
-    """Whether stored chunks are sent as they are."""
+    """Whether stored chunks are sent as they are, but for a checksum that is left out."""
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -71,7 +71,7 @@ def zarr_form(
     layout = ChunkLayout(
         data_type=data_type,
         chunk_shape=stored.chunk_shape if same_grid and stored else good_grid(structure),
-        codecs=default_codecs(data_type.to_numpy()),
+        codecs=_unsealed(default_codecs(data_type.to_numpy())),
         fill_value=b"" if stored is None or not same_grid else stored.fill_value,
     )
     return ZarrForm(shape=structure.shape, layout=layout, same_grid=same_grid, same_bytes=False)
@@ -91,17 +91,24 @@ def good_grid(structure: ArrayStructure) -> tuple[int, ...]:
 
 def _known(codecs: tuple[Codec, ...], version: Version, itemsize: int) -> tuple[Codec, ...] | None:
     """Return a chain as Zarr libraries know it; None where they do not."""
+    if version == 2:
+        codecs = _unsealed(codecs)
     names = [codec.name for codec in codecs]
     if names[:1] == ["transpose"] and version == 3:
         names = names[1:]
     if names[:1] != ["bytes"]:
         return None
     rest = names[1:]
-    if version == 3 and rest[-1:] == ["crc32c"]:
+    if rest[-1:] == ["crc32c"]:
         rest = rest[:-1]
     if len(rest) > 1 or (rest and rest[0] not in _COMPRESSORS):
         return None
     return tuple(_completed(codec, itemsize) for codec in codecs)
+
+
+def _unsealed(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
+    """Return a chain without the checksum at its end, which version 2 has not."""
+    return codecs[:-1] if codecs[-1:] == (Codec("crc32c"),) else codecs
 
 
 def _completed(codec: Codec, itemsize: int) -> Codec:

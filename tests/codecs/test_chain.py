@@ -219,6 +219,39 @@ def test_a_checksum_that_does_not_match_is_corrupt() -> None:
         chain.decode(bytes(encoded), (8,))
 
 
+@pytest.mark.parametrize("name", [None, *COMPRESSORS])
+@pytest.mark.parametrize("index", [np.s_[...], np.s_[3:5, 20:900:7]])
+def test_no_bit_of_a_checked_chunk_can_turn_unseen(name: str | None, index: Any) -> None:
+    array = smooth((60, 1000), "<u2")
+    codecs = (LITTLE, *([COMPRESSORS[name]] if name else []), Codec("crc32c"))
+    chain = Chain(layout("<u2", array.shape, *codecs))
+    encoded = chain.encode(array)
+    selection = select(index, array.shape)
+    part = np.empty(selection.kept_shape, "<u2")
+    source = tuple(axis.as_slice() for axis in selection.axes)
+    chain.decode_part(Held(encoded), array.shape, source, part)
+    assert np.array_equal(part, array[index])
+    for bit in np.random.default_rng(1).integers(0, 8 * len(encoded), 40).tolist():
+        broken = bytearray(encoded)
+        broken[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(CorruptError, match="CRC-32C"):
+            chain.decode_part(Held(bytes(broken)), array.shape, source, part)
+
+
+def test_a_checked_blosc_chunk_is_a_frame_and_four_bytes() -> None:
+    array = smooth((60, 1000), "<u2")
+    plain = Chain(layout("<u2", array.shape, LITTLE, COMPRESSORS["blosc-lz4"]))
+    checked = Chain(layout("<u2", array.shape, LITTLE, COMPRESSORS["blosc-lz4"], Codec("crc32c")))
+    frame, encoded = plain.encode(array), checked.encode(array)
+    assert checked.is_one_step
+    assert bytes(checked.as_blosc(encoded, array.shape) or b"") == frame == encoded[:-4]
+    assert bytes(checked.unsealed(encoded)) == frame
+    broken = encoded[:100] + bytes([encoded[100] ^ 1]) + encoded[101:]
+    for read in (checked.unsealed, lambda found: checked.as_blosc(found, array.shape)):
+        with pytest.raises(CorruptError, match="CRC-32C"):
+            read(broken)
+
+
 def test_blosc_headers_are_not_believed() -> None:
     array = smooth((64, 64), "<u2")
     chain = Chain(layout("<u2", array.shape, LITTLE, COMPRESSORS["blosc-lz4"]))

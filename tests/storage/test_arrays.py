@@ -7,6 +7,7 @@ import os
 import uuid
 from typing import TYPE_CHECKING, Any, Literal
 
+import google_crc32c
 import msgspec
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from lakeservice.storage.chunk_index import write_chunk_index
 from lakeservice.storage.chunking import good_chunks
 from lakeservice.storage.files import FileReader
 from lakeservice.storage.objects import Objects
+from lakeservice.storage.region_writer import RegionWriter
 from lakeservice.testing import array_structures, arrays, indexes, random_array, selections
 from schemas.chunks import (
     ArrayStorage,
@@ -403,25 +405,83 @@ def test_a_chunk_that_is_damaged_is_corrupt_and_named(
         assert "data/" not in str(caught.value)
 
 
-def test_a_flipped_bit_is_found_by_its_checksum(objects: Objects) -> None:
+def flip(objects: Objects, name: str) -> None:
+    """Turn one bit in the middle of an object."""
+    stored = bytearray(objects.get(name) or b"")
+    stored[len(stored) // 2] ^= 8
+    objects.put(name, bytes(stored))
+
+
+@pytest.mark.parametrize("index", [np.s_[...], np.s_[0, -3:], np.s_[2:0:-1, 250:260]])
+def test_a_flipped_bit_is_never_read_as_a_number(objects: Objects, index: Any) -> None:
+    array = np.arange(6 * 20000, dtype="<u2").reshape(6, 20000)
+    found = write(objects, array, ArrayStructure.from_numpy(array.shape, array.dtype, (6, 20000)))
+    name = f"{prefix_of(found)}/c/0/0"
+    selection = select(index, array.shape)
+    assert np.array_equal(found.read(selection).reshape(selection.shape), array[index])
+    flip(objects, name)
+    with pytest.raises(CorruptError, match=r"chunk \(0, 0\).*checksum") as caught:
+        found.read(selection)
+    assert caught.value.kind is ErrorKind.CORRUPT_CHUNK
+
+
+def test_damaged_and_lost_chunks_are_found_without_decoding(objects: Objects) -> None:
+    array = random_array((7, 9), np.dtype("<u2"), 1)
+    found = write(objects, array, ArrayStructure.from_numpy(array.shape, array.dtype, (3, 4)))
+    assert list(damaged_chunks(objects, found.structure, found.storage)) == []
+    flip(objects, f"{prefix_of(found)}/c/1/2")
+    objects.delete([f"{prefix_of(found)}/c/2/0"])
+    damaged = list(damaged_chunks(objects, found.structure, found.storage))
+    assert [each.position for each in damaged] == [(1, 2), (2, 0)]
+    assert "checksum" in damaged[0].reason
+    assert "not there" in damaged[1].reason
+
+
+def test_blocks_and_rewritten_chunks_are_compared_too(objects: Objects) -> None:
+    structure = ArrayStructure.from_numpy((8, 9), np.dtype("<u2"), (3, 4))
+    writer = ArrayWriter(objects, f"data/{uuid.uuid4().hex}/0", structure)
+    writer.write_block((0, 1), np.ones((3, 4), "<u2"))
+    storage = writer.finish(sparse=True)
+    structure, storage = RegionWriter(objects, structure, storage).write(
+        (5, 8), np.full((4, 1), 2, "<u2")
+    )
+    assert list(damaged_chunks(objects, structure, storage)) == []
+    assert isinstance(storage.location, ZarrParts)
+    home = storage.location.parts[0].name
+    names = [name for name, _ in objects.list(f"{home}/rewritten") if "index" not in name]
+    flip(objects, f"{home}/c/0/1")
+    flip(objects, next(name for name in names if "2.2" in name))
+    damaged = [each.position for each in damaged_chunks(objects, structure, storage)]
+    assert damaged == [(0, 1), (2, 2)]
+
+
+def test_arrays_from_before_chunks_had_checksums_are_read_and_compared(objects: Objects) -> None:
     array = random_array((7, 9), np.dtype("<u2"), 1)
     structure = ArrayStructure.from_numpy(array.shape, array.dtype, (3, 4))
-    found = write(objects, array, structure)
-    location = found.storage.location
-    assert isinstance(location, ZarrParts)
-    (part,) = location.parts
-    assert list(damaged_chunks(objects, found.storage, part, array.shape)) == []
-    encoded = bytearray(objects.get(f"{part.name}/c/1/2") or b"")
-    encoded[-1] ^= 8
-    objects.put(f"{part.name}/c/1/2", bytes(encoded))
+    codecs = (Codec("bytes", {"endian": "little"}), BLOSC)
+    found = write(objects, array, structure, codecs)
+    assert isinstance(found.storage.location, ZarrParts)
+    (part,) = found.storage.location.parts
+    sums = [
+        google_crc32c.value(objects.get(f"{part.name}/c/{row}/{column}") or b"")
+        for row in range(3)
+        for column in range(3)
+    ]
+    beside = np.array(sums, "<u4").tobytes()
+    objects.put(f"{part.name}/checksums", beside)
+    old = msgspec.structs.replace(part, checksum=f"crc32c:{google_crc32c.value(beside):08x}")
+    storage = msgspec.structs.replace(found.storage, location=ZarrParts(parts=(old,)))
+    assert np.array_equal(found.read(select(None, array.shape)), array)
+    assert list(damaged_chunks(objects, structure, storage)) == []
+    flip(objects, f"{part.name}/c/1/2")
     objects.delete([f"{part.name}/c/2/0"])
-    damaged = list(damaged_chunks(objects, found.storage, part, array.shape))
+    damaged = [each.position for each in damaged_chunks(objects, structure, storage)]
     assert damaged == [(1, 2), (2, 0)]
     objects.put(f"{part.name}/checksums", b"????")
     with pytest.raises(CorruptError, match="checksums"):
-        list(damaged_chunks(objects, found.storage, part, array.shape))
-    BlockWriter(objects, found.structure, found.storage).write((0, 0), array)
-    assert list(damaged_chunks(objects, found.storage, part, array.shape)) == []
+        list(damaged_chunks(objects, structure, storage))
+    BlockWriter(objects, structure, storage).write((0, 0), array)
+    assert list(damaged_chunks(objects, structure, storage)) == []
     assert np.array_equal(found.read(select(None, array.shape)), array)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from lakeservice.storage.array_writer import ArrayWriter
 from lakeservice.storage.check import Broken, check
 from lakeservice.storage.commits import MemoryState
 from lakeservice.storage.committer import Committer
@@ -114,6 +115,23 @@ def test_a_damaged_tree_is_broken(lake: Lake) -> None:
     (broken,) = check(lake).broken
     assert broken.path == "file"
     assert "cannot be read" in broken.reason
+
+
+def test_a_flipped_bit_is_found_where_chunks_are_read(tmp_path: Path) -> None:
+    lake = Lake.create(str(tmp_path / "lake"))
+    structure = ArrayStructure.from_numpy((6, 50), np.dtype("<u2"), (2, 50))
+    writer = ArrayWriter(lake.objects, "data/one/0", structure)
+    writer.write(np.arange(300, dtype="<u2").reshape(6, 50))
+    source = DataSource(mimetype="application/x-zarr", storage=writer.finish())
+    node = Node(path="one", id="one", structure=structure, data_sources=(source,))
+    Committer(lake, MemoryState()).commit([Create(node=node)])
+    assert check(lake, chunks=True).ok
+    chunk = bytearray(lake.objects.get("data/one/0/c/1/0") or b"")
+    chunk[9] ^= 1
+    lake.objects.put("data/one/0/c/1/0", bytes(chunk))
+    assert check(lake).ok
+    (broken,) = check(lake, chunks=True).broken
+    assert broken == Broken("one", "chunk (1, 0): its CRC-32C checksum does not match")
 
 
 def test_garbage_is_found_to_the_part_and_cleaned(lake: Lake) -> None:

@@ -79,7 +79,8 @@ def test_whole_chunks_are_the_stored_bytes(service: Service, cube: StoredArray) 
     (chunk,) = service.read_encoded(service.describe("cube"), selection)
     found = frames(cube, selection)
     assert found is not None
-    assert [bytes(frame) for frame in found] == [bytes(chunk.encoded or b"")]
+    checksum_bytes = 4
+    assert [bytes(frame) for frame in found] == [bytes(chunk.encoded or b"")[:-checksum_bytes]]
 
 
 def test_single_frames_may_be_taken_in_any_order(service: Service) -> None:

@@ -104,10 +104,13 @@ def test_stored_chunks_are_sent_as_they_are(running: Running, truths: Path) -> N
     selection = running.service.selection(node, "2:3")
     (chunk,) = running.service.read_encoded(node, selection)
     headers = {"Authorization": f"Apikey {KEY}"}
-    for key in ("v3/frames/c/2/0/0", "v2/frames/2.0.0"):
+    whole = bytes(chunk.encoded or b"")
+    without_checksum = whole[:-4]  # version 2 has no such codec
+    sent = {"v3/frames/c/2/0/0": whole, "v2/frames/2.0.0": without_checksum}
+    for key, expected in sent.items():
         answer = running.http.request("GET", f"{running.server.url}/zarr/{key}", headers=headers)
         assert answer.status == 200
-        assert answer.data == chunk.encoded
+        assert answer.data == expected
         tagged = headers | {"If-None-Match": answer.headers["etag"]}
         again = running.http.request("GET", f"{running.server.url}/zarr/{key}", headers=tagged)
         assert again.status == 304
