@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lakeservice.codecs.grid import Piece
+from schemas.selection import Axis, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
     from lakeservice.codecs.grid import Grid
-    from schemas.selection import Selection
+
+_KEPT_BYTES = 16 << 20  # memory of this size is kept to be decoded into again
 
 
 class Gathered:
@@ -48,22 +51,37 @@ class Gathered:
             for piece, out in self.wanted:
                 fill(piece, out)
             return
-        shape = self.piece.shape
+        shape, dtype = self.piece.shape, self.wanted[0][1].dtype
         everything = tuple(slice(0, length, 1) for length in shape)
-        whole = np.empty(shape, self.wanted[0][1].dtype)
+        size = math.prod(shape) * dtype.itemsize
+        memory = _borrowed(size)
+        whole: NDArray[Any] = memory[:size].view(dtype).reshape(shape)
         fill(Piece(self.piece.position, self.piece.origin, shape, everything, everything), whole)
         for piece, out in self.wanted:
             index: Any = (*piece.source, ...)
             piece.place_in(out)[...] = whole[index]
+        if memory.size <= _KEPT_BYTES:
+            _idle.append(memory)
 
     def _worth_whole(self) -> bool:
         """Tell whether the pieces lie in so many rows that all are as quickly decoded."""
-        *axes, _ = self.piece.shape or (1,)
-        rows = math.prod(axes)
+        rows = math.prod(self.piece.shape[:-1])
         needed = 0
         for piece, _ in self.wanted:
             needed += math.prod(part.stop - part.start for part in piece.target[:-1])
         return 2 * needed >= rows
+
+
+_idle: deque[NDArray[np.uint8]] = deque(maxlen=8)
+
+
+def _borrowed(size: int) -> NDArray[np.uint8]:
+    """Return memory, touched before where there is some: fresh pages cost more than decoding."""
+    try:
+        memory = _idle.pop()
+    except IndexError:
+        return np.empty(size, np.uint8)
+    return memory if memory.size >= size else np.empty(size, np.uint8)
 
 
 def gather(
@@ -88,3 +106,68 @@ def gather(
                 gathered = found[piece.position] = Gathered(piece)
             gathered.wanted.append((piece, out))
     return list(found.values())
+
+
+def gather_rows(grid: Grid, rows: NDArray[np.int64], out: NDArray[Any]) -> Iterator[Gathered]:
+    """Yield what rows of the first axis want of each chunk, in the order of the file.
+
+    Parameters
+    ----------
+    grid
+        The chunks of an array of one or more axes.
+    rows
+        Numbers of rows, in any order, the same ones again where wanted.
+    out
+        Array of ``(len(rows), *shape of a row)``, which receives them.
+    """
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    chunks = grid.along_rows(ordered)
+    breaks = (np.diff(ordered) != 1) | (np.diff(order) != 1) | (np.diff(chunks) != 0)
+    starts = np.concatenate(([0], np.flatnonzero(breaks) + 1, [rows.size]))
+    beside = list(grid.pieces(_first_row(grid.shape)))
+    held: list[tuple[int, int, int]] = []  # first row, its place in the answer, how many
+    chunk = int(chunks[0])
+    firsts = starts[:-1]
+    columns = zip(
+        chunks[firsts].tolist(),
+        ordered[firsts].tolist(),
+        order[firsts].tolist(),
+        np.diff(starts).tolist(),
+        strict=True,
+    )
+    for number, row, place, count in columns:
+        if number != chunk:
+            yield from _of_rows(grid, chunk, held, beside, out)
+            chunk, held = number, []
+        held.append((row, place, count))
+    yield from _of_rows(grid, chunk, held, beside, out)
+
+
+def _of_rows(
+    grid: Grid,
+    chunk: int,
+    runs: list[tuple[int, int, int]],
+    beside: list[Piece],
+    out: NDArray[Any],
+) -> Iterator[Gathered]:
+    """Yield what runs of rows want of each chunk of one row of chunks."""
+    origin, length = grid.row_bounds(chunk)
+    for other in beside:
+        gathered = Gathered(other)
+        for row, place, count in runs:
+            inside = row - origin
+            piece = Piece(
+                (chunk, *other.position[1:]),
+                (origin, *other.origin[1:]),
+                (length, *other.shape[1:]),
+                (slice(inside, inside + count, 1), *other.source[1:]),
+                (slice(place, place + count), *other.target[1:]),
+            )
+            gathered.wanted.append((piece, out))
+        gathered.piece = gathered.wanted[0][0]
+        yield gathered
+
+
+def _first_row(shape: tuple[int, ...]) -> Selection:
+    return Selection((Axis(0, 1), *(Axis(0, length) for length in shape[1:])))
