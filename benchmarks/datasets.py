@@ -38,9 +38,22 @@ class Stack:
         """Bytes of the array."""
         return self.frames * self.height * self.width * 2
 
+    def scaled(self, scale: float, least: int) -> Stack:
+        """Return a stack of the same frames, of a part of their number but no fewer than some."""
+        return Stack(max(least, int(self.frames * scale)), self.height, self.width)
+
 
 STACK = Stack(900, 1080, 1280)
 """``stack-2.5gb``: 900 × 1080 × 1280 uint16, Poisson counts and Bragg-like spots."""
+EXAMPLES = Stack(4000, 512, 512)
+"""``examples-2.1gb``: 4000 × 512 × 512 uint16, the same kind of counts, as a model is fed with."""
+EIGER = Stack(140, 2167, 2070)
+"""``eiger-2.5gb``: 140 × 2167 × 2070, stored as uint32: sparse counts, gaps between modules."""
+EIGER_BACKGROUND = 0.2
+MODULE = (514, 1030)
+"""Rows and columns of one module of an Eiger."""
+GAP = (37, 10)
+"""Rows and columns between modules; their pixels hold the largest number."""
 SHORT_TABLE_ROWS = 1_000_000
 """``table-1m``: five float64 columns, 40 MB; both servers read it."""
 LONG_TABLE_ROWS = 10_000_000
@@ -61,6 +74,28 @@ def write_stack(path: Path, stack: Stack) -> None:
             **hdf5plugin.Bitshuffle(cname="lz4"),
         )
         for number, frame in enumerate(detector.frames(stack.frames)):
+            dataset[number] = frame
+
+
+def write_eiger(path: Path, frames: int) -> None:
+    """Write sparse uint32 frames of four million pixels, as `write_stack` does."""
+    detector = Detector(EIGER.height, EIGER.width, background=EIGER_BACKGROUND)
+    inside = [
+        np.arange(length) % (module + gap) < module
+        for length, module, gap in zip((EIGER.height, EIGER.width), MODULE, GAP, strict=True)
+    ]
+    gaps = ~(inside[0][:, None] & inside[1])
+    with h5py.File(path, "w") as file:
+        dataset = file.create_dataset(
+            "entry/data/data",
+            (frames, EIGER.height, EIGER.width),
+            "<u4",
+            chunks=(1, EIGER.height, EIGER.width),
+            **hdf5plugin.Bitshuffle(cname="lz4"),
+        )
+        for number, counts in enumerate(detector.frames(frames)):
+            frame = counts.astype("<u4")
+            frame[gaps] = 0xFFFFFFFF
             dataset[number] = frame
 
 
