@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from lakeservice.codecs.batches import matching, without_columns
 from lakeservice.storage.arrays import StoredArray
 from schemas.errors import CorruptError, ErrorKind
 from schemas.selection import Axis, Selection
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lakeservice.codecs.batches import Span
     from lakeservice.storage.files import FileReader
     from lakeservice.storage.objects import Objects
     from schemas.chunks import Column
@@ -71,22 +73,30 @@ class ColumnRows:
         )
 
     def batches(
-        self, columns: list[str], _expression: Any, span: tuple[int, int]
+        self, columns: Sequence[str], expression: Any, span: Span
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a range; conditions are left to whoever takes them."""
+        """Yield the rows of a range that match."""
         start, stop = max(0, span[0]), min(self.count, span[1])
         if start >= stop:
             return
         schema = pa.schema([self.schema.field(name) for name in columns])
         if not columns:
-            yield pa.RecordBatch.from_struct_array(pa.array([{}] * (stop - start), pa.struct([])))
+            yield without_columns(stop - start)
             return
         selection = Selection((Axis(start, stop - start),))
         sources = [_Values(self._arrays[name].blocks(selection)) for name in columns]
         for first in range(start, stop, ROWS):
             count = min(ROWS, stop - first)
             arrays = [to_arrow(source.take(count)) for source in sources]
-            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+            yield matching(pa.RecordBatch.from_arrays(arrays, schema=schema), expression)
+
+    def units(self, columns: Sequence[str], expression: Any) -> Iterator[tuple[int, int]]:
+        """Yield rows and bytes of stretches that may be read apart."""
+        del expression
+        row_bytes = sum(self._arrays[name].dtype.itemsize for name in columns)
+        for start in range(0, self.count, ROWS):
+            rows = min(ROWS, self.count - start)
+            yield rows, rows * row_bytes
 
 
 class _Values:

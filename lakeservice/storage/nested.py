@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from lakeservice.codecs.batches import matching
 from lakeservice.storage.archives import ArchiveReader, Member
 from lakeservice.storage.conforming import array_of, window_of
 from lakeservice.storage.forms import parse_form
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lakeservice.codecs.batches import Span
     from lakeservice.storage.forms import Form
     from lakeservice.storage.objects import Objects
     from lakeservice.storage.windows import Window
@@ -110,14 +112,20 @@ class BufferRows:
         """Number of rows."""
 
     def batches(
-        self, columns: list[str], _expression: Any, span: tuple[int, int]
+        self, columns: Sequence[str], expression: Any, span: Span
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows from one to another."""
+        """Yield the rows of a range that match."""
         chosen = pa.schema([self.schema.field(name) for name in columns])
         stop = min(span[1], self.count)
         for rows, window in windows(self._buffers.form, stop, self._buffers, span[0]):
-            table = self._table(rows, window).select(columns)
-            yield from (table if table.schema == chosen else table.cast(chosen)).to_batches()
+            table = self._table(rows, window).select(list(columns))
+            table = table if table.schema == chosen else table.cast(chosen)
+            yield from matching(table, expression).to_batches()
+
+    def units(self, columns: Sequence[str], expression: Any) -> Iterator[tuple[int, int]]:
+        """Yield all rows as one stretch."""
+        del columns, expression
+        yield self.count, 0
 
     def _table(self, rows: int, window: Window) -> pa.Table:
         return arrow_of(array_of(self._buffers.document, rows, window), plain=True)

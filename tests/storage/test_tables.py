@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from lakeservice.storage.files import FileReader
 from lakeservice.storage.objects import Objects
 from lakeservice.storage.table_writer import GROUP_ROWS, TableWriter
-from lakeservice.storage.tables import BATCH_ROWS, StoredTable
+from lakeservice.codecs.batches import BATCH_ROWS
+from lakeservice.storage.tables import StoredTable
 from schemas.chunks import Part, TableStorage
 from schemas.entry import Asset
 from schemas.errors import CorruptError, ErrorKind, InvalidRequestError

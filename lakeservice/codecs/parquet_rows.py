@@ -1,0 +1,256 @@
+"""Rows of an open Parquet file: row groups that may match, decoded side by side."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.dataset as pds
+import pyarrow.parquet as pq
+
+from lakeservice.codecs.ahead import in_order, one_ahead
+from lakeservice.codecs.batches import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    matching,
+    within,
+    without_columns,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from lakeservice.codecs.batches import Span
+
+WHOLE_BYTES = 24 << 20
+"""Row groups up to this size are decoded as a whole; larger ones batch by batch."""
+_BUFFER_BYTES = 1 << 20  # read at once of each column: bounds memory where row groups are large
+_UNSEEN_ROWS = 8192  # of a batch whose texts may be far longer than their dictionary
+
+
+class Footer:
+    """What the end of a Parquet file says; read once and kept as long as the file is the same."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._fragment: Any = None
+        self.widths: dict[str, float] = {}
+        """Most bytes per row, decoded, that a column of varying width was found to have."""
+
+    def of(self, file: Any) -> Any:
+        """Return the file as a fragment whose metadata are known."""
+        with self._lock:
+            if self._fragment is None:
+                fragment = pds.ParquetFileFormat().make_fragment(file)
+                fragment.ensure_complete_metadata()
+                self._fragment = fragment
+            return self._fragment
+
+
+class ParquetRows:
+    """The rows of a Parquet file.
+
+    Parameters
+    ----------
+    file
+        Open for random access, also by several threads at once.
+    footer
+        Kept from an earlier time that this very file was open; empty at first.
+    """
+
+    def __init__(self, file: Any, footer: Footer | None = None) -> None:
+        self._file = file
+        footer = footer or Footer()
+        self._fragment = footer.of(file)
+        self._widths = footer.widths
+        self._metadata = self._fragment.metadata
+        self._idle: list[Any] = []
+        self._places: dict[str, list[int]] = {}
+        self.schema: pa.Schema = self._reader().schema_arrow
+        self.count: int = self._metadata.num_rows
+        metadata = self._metadata
+        counts = (metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
+        self._starts: list[int] = list(accumulate(counts, initial=0))
+
+    def batches(
+        self, columns: Sequence[str], expression: Any, span: Span
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a range that match."""
+        wanted = list(columns)
+        if not wanted:
+            yield from _counted(span)
+            return
+        groups = self._touched(expression, span)
+        whole: list[int] = []
+        for number in groups:
+            if self._is_small(number, wanted):
+                whole.append(number)
+                continue
+            yield from self._side_by_side(whole, wanted, expression, span)
+            yield from self._streamed(number, wanted, expression, span)
+            whole = []
+        yield from self._side_by_side(whole, wanted, expression, span)
+
+    def units(self, columns: Sequence[str], expression: Any) -> Iterator[tuple[int, int]]:
+        """Yield rows and bytes, decoded, of each row group; none of those that cannot match."""
+        possible = set(self._touched(expression, (0, self.count)))
+        for number in range(self._metadata.num_row_groups):
+            rows = self._rows(number)
+            size = self._bytes(number, columns) if number in possible else 0
+            yield rows, size
+
+    def _touched(self, expression: Any, span: Span) -> list[int]:
+        """Return the row groups in a range whose statistics do not rule the condition out."""
+        numbers = list(range(self._metadata.num_row_groups))
+        if expression is not None:
+            numbers = [group.id for group in self._fragment.subset(expression).row_groups]
+        starts = self._starts
+        return [n for n in numbers if starts[n] < span[1] and starts[n + 1] > span[0]]
+
+    def _side_by_side(
+        self, groups: list[int], columns: list[str], expression: Any, span: Span
+    ) -> Iterator[pa.RecordBatch]:
+        if len(groups) == 1:
+            yield from self._whole(groups[0], columns, expression, span, use_threads=True)
+            return
+        jobs = (
+            (
+                self._bytes(number, columns),
+                partial(self._whole, number, columns, expression, span),
+            )
+            for number in groups
+        )
+        for batches in in_order(jobs):
+            yield from batches
+
+    def _whole(
+        self,
+        number: int,
+        columns: list[str],
+        expression: Any,
+        span: Span,
+        *,
+        use_threads: bool = False,
+    ) -> list[pa.RecordBatch]:
+        table = self._with_reader(
+            lambda reader: reader.read_row_group(number, columns, use_threads=use_threads)
+        )
+        table.validate()  # columns of different lengths are no error before
+        self._confirm(number, table.num_rows)
+        self._measure(table)
+        rows = self._cut(table.num_rows, table.nbytes)
+        found: list[pa.RecordBatch] = []
+        start = self._starts[number]
+        for batch in table.to_batches(rows):
+            for part in within(batch, start, span):
+                chosen = matching(part, expression)
+                if chosen.num_rows:
+                    found.append(chosen)
+            start += batch.num_rows
+        return found
+
+    def _streamed(
+        self, number: int, columns: list[str], expression: Any, span: Span
+    ) -> Iterator[pa.RecordBatch]:
+        rows = self._cut(self._rows(number), self._bytes(number, columns))
+        if self._unseen(number, columns):
+            rows = min(rows, _UNSEEN_ROWS)
+        reader = self._reader(buffer_size=_BUFFER_BYTES)
+        start = self._starts[number]
+        for batch in one_ahead(reader.iter_batches(rows, [number], columns)):
+            self._measure(batch)
+            for part in within(batch, start, span):
+                yield matching(part, expression)
+            start += batch.num_rows
+            if start >= span[1]:
+                return
+        self._confirm(number, start - self._starts[number])
+
+    def _confirm(self, number: int, rows: int) -> None:
+        if rows != self._rows(number):
+            raise pa.ArrowInvalid(f"row group {number} has {rows} of {self._rows(number)} rows")
+
+    def _rows(self, number: int) -> int:
+        return self._starts[number + 1] - self._starts[number]
+
+    def _is_small(self, number: int, columns: Sequence[str]) -> bool:
+        return not self._unseen(number, columns) and self._bytes(number, columns) <= WHOLE_BYTES
+
+    def _unseen(self, number: int, columns: Sequence[str]) -> bool:
+        """Tell whether nothing is known of how long the texts behind a dictionary are."""
+        unseen = [name for name in columns if _width(self.schema.field(name).type) is None]
+        return any(
+            name not in self._widths
+            and any(column.has_dictionary_page for column in self._leaves(number, name))
+            for name in unseen
+        )
+
+    def _bytes(self, number: int, columns: Sequence[str]) -> int:
+        """Return about how many bytes columns of a row group have, decoded."""
+        rows, size = self._rows(number), 0.0
+        for name in columns:
+            width = _width(self.schema.field(name).type)
+            if width is None:
+                leaves = self._leaves(number, name)
+                stored = sum(column.total_uncompressed_size for column in leaves)
+                size += max(stored + 8 * rows, rows * self._widths.get(name, 0.0))
+            else:
+                size += rows * width
+        return int(size)
+
+    def _leaves(self, number: int, name: str) -> list[Any]:
+        """Return the stored columns of a row group that one column is made of."""
+        if not self._places:
+            for place in range(self._metadata.num_columns):
+                path = self._metadata.schema.column(place).path
+                for field in self.schema.names:
+                    if path == field or path.startswith(f"{field}."):
+                        self._places.setdefault(field, []).append(place)
+        group = self._metadata.row_group(number)
+        return [group.column(place) for place in self._places.get(name, ())]
+
+    def _measure(self, rows: Any) -> None:
+        """Remember how wide columns of varying width are."""
+        for field in rows.schema:
+            if _width(field.type) is None and rows.num_rows:
+                width = rows.column(field.name).nbytes / rows.num_rows
+                self._widths[field.name] = max(width, self._widths.get(field.name, 0.0))
+
+    def _cut(self, rows: int, size: int) -> int:
+        """Return how many rows the batches of so many rows and bytes have, all about the same."""
+        most = max(1, min(BATCH_ROWS, BATCH_BYTES * rows // max(1, size)))
+        return -(-rows // -(-rows // most)) if rows else most
+
+    def _with_reader(self, read: Callable[[Any], Any]) -> Any:
+        """Call with a reader that no other thread has."""
+        try:
+            reader = self._idle.pop()
+        except IndexError:
+            reader = self._reader()
+        found = read(reader)
+        self._idle.append(reader)
+        return found
+
+    def _reader(self, buffer_size: int = 0) -> Any:
+        return pq.ParquetFile(
+            self._file,
+            metadata=self._metadata,
+            pre_buffer=False,
+            buffer_size=buffer_size,
+            page_checksum_verification=True,
+        )
+
+
+def _width(dtype: pa.DataType) -> float | None:
+    """Return the bytes of an element; None where elements differ or have parts."""
+    if pa.types.is_primitive(dtype) or pa.types.is_fixed_size_binary(dtype):
+        return dtype.bit_width / 8  # type: ignore[no-any-return]
+    return None
+
+
+def _counted(span: Span) -> Iterator[pa.RecordBatch]:
+    for start in range(*span, BATCH_ROWS):
+        yield without_columns(min(BATCH_ROWS, span[1] - start))
