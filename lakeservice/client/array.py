@@ -192,7 +192,7 @@ class Array(LakeNode):
             Array that receives the answer, of its shape and dtype; None makes a new one.
             For a list of selections: of one more, leading axis, where all have one shape.
         delivery
-            ``decoded`` leaves decoding to the server, ``auto`` takes what is faster.
+            ``direct`` and ``decoded`` as in `read`; ``auto`` takes what is faster.
 
         Returns
         -------
@@ -209,7 +209,11 @@ class Array(LakeNode):
         CorruptError
             As in `read`; nothing half done is returned.
         """
-        return takes.take(self, self._remote, selections, out, delivery)
+        reach = self._directly if delivery == "direct" or self._may_read_files() else None
+        answer, self.last_delivery = takes.take(
+            self, self._remote, selections, out, delivery, reach
+        )
+        return answer
 
     def to_xarray(self) -> DataArray:
         """Return a labelled array that reads what is asked of it, when it is asked.
@@ -293,12 +297,20 @@ class Array(LakeNode):
         forced: bool,
     ) -> bool:
         """Read files on this machine; tell whether that worked."""
-        from lakeservice.client import direct  # codecs; who reads no array does without
-
         dropped = tuple(number for number, axis in enumerate(chosen.axes) if axis.drop)
         place = np.expand_dims(out, dropped) if dropped else out
-        try:
+
+        def read(direct: Any) -> None:
             direct.read(self._remote, self._path, self.version, ((chosen, place),), moved)
+
+        return self._directly(read, forced=forced)
+
+    def _directly(self, read: Callable[[Any], None], *, forced: bool) -> bool:
+        """Call ``read`` with the module of direct delivery; tell whether it works here."""
+        from lakeservice.client import direct  # codecs; who reads no array does without
+
+        try:
+            read(direct)
         except (UnreachableError, InvalidRequestError) as error:
             if forced:
                 raise (error.error if isinstance(error, UnreachableError) else error) from None

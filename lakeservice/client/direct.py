@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from lakeservice.client.chunk_table import ChangedError, ChunkTable, Page, find_
 from lakeservice.client.disk import Disk, UnreachableError, missing
 from lakeservice.codecs.engine import Engine
 from lakeservice.codecs.extent import Held, OpenFile
+from lakeservice.codecs.gathering import Gathered, gather, gather_rows
 from schemas.direct import PAGE_CHUNKS
 from schemas.errors import ConflictError, CorruptError, ErrorKind, LakeError
 
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
 
 Want = tuple["Selection", "NDArray[Any]"]
 """A selection, and the array of its ``kept_shape`` that receives it."""
-_Placed = tuple["Piece", "Page", int, "NDArray[Any]"]
+_Target: TypeAlias = "NDArray[Any] | Gathered"
+"""What receives a piece; where several want of one chunk, all of that."""
+_Part = tuple["Piece", _Target, "Selection | int"]
+"""A piece, its target, and up to which chunk there is more to come: a selection, or a number."""
+_Placed = tuple["Piece", "Page", int, _Target]
+_TOGETHER = 4096  # selections that are looked at together
 _TASK_BYTES = 2 << 20  # chunks of a task, decoded
 _TASK_CHUNKS = 64
 _SMALL_BYTES = 256 << 10  # chunks below it are read whole, neighbours in a file together
@@ -67,13 +73,57 @@ def read(
     ConflictError
         ``revision-conflict``: another shape or dtype than the node was known to have.
     """
+
+    def parts(table: ChunkTable) -> Iterator[_Part]:
+        for selection, out in wants:
+            _refuse_other(table, selection, out)
+        return _parts(table, wants)
+
+    _run(remote, path, version, parts, moved)
+
+
+def read_rows(
+    remote: Remote, path: str, version: int, rows: NDArray[np.int64], out: NDArray[Any]
+) -> None:
+    """Fill an array with rows of an array, in any order; all of one version.
+
+    Parameters
+    ----------
+    rows
+        Numbers of rows of the first axis, not negative; one or more.
+    out
+        Array of ``(len(rows), *shape of a row)``.
+
+    Raises
+    ------
+    UnreachableError, CorruptError, ConflictError
+        As in `read`.
+    """
+    most = int(rows.max())
+
+    def parts(table: ChunkTable) -> Iterator[_Part]:
+        shape = table.shape
+        if table.dtype != out.dtype or shape[1:] != out.shape[1:] or not most < shape[0]:
+            raise _changed(table)
+        last = table.grid.linear(table.grid.holding((most, *(n - 1 for n in shape[1:]))))
+        return ((gathered.piece, gathered, last) for gathered in gather_rows(table.grid, rows, out))
+
+    _run(remote, path, version, parts, None)
+
+
+def _run(
+    remote: Remote,
+    path: str,
+    version: int,
+    parts: Callable[[ChunkTable], Iterator[_Part]],
+    moved: Callable[[int], None] | None,
+) -> None:
     disk = remote.connection.disk
     for _ in range(_ATTEMPTS):
         table = find_table(remote, path, version, 0)
-        for selection, out in wants:
-            _refuse_other(table, selection, out)
+        found = parts(table)
         try:
-            Engine.shared().run(_tasks(table, disk, remote, wants, moved))
+            Engine.shared().run(_tasks(table, disk, remote, found, moved))
         except ChangedError:
             table.fresh_until = 0.0
         except (CorruptError, UnreachableError) as error:
@@ -98,38 +148,56 @@ def _refuse_other(table: ChunkTable, selection: Selection, out: NDArray[Any]) ->
             if axis.count
         )
     if not fits:
-        raise ConflictError(
-            ErrorKind.REVISION_CONFLICT,
-            f"the array has changed: there is {table.dtype} of shape {table.shape} now; "
-            "refresh() the node",
-        )
+        raise _changed(table)
+
+
+def _changed(table: ChunkTable) -> ConflictError:
+    return ConflictError(
+        ErrorKind.REVISION_CONFLICT,
+        f"the array has changed: there is {table.dtype} of shape {table.shape} now; "
+        "refresh() the node",
+    )
+
+
+def _parts(table: ChunkTable, wants: Sequence[Want]) -> Iterator[_Part]:
+    """Yield what is wanted of each chunk; of several selections together, some at a time."""
+    if len(wants) == 1:
+        selection, out = wants[0]
+        for piece in table.grid.pieces(selection):
+            yield piece, out, selection
+        return
+    for start in range(0, len(wants), _TOGETHER):
+        some = wants[start : start + _TOGETHER]
+        for gathered in gather(table.grid, some):
+            only = gathered.wanted[0] if len(gathered.wanted) == 1 else None
+            if only is None:
+                yield gathered.piece, gathered, table.grid.linear(gathered.piece.position)
+            else:
+                yield *only, table.grid.linear(gathered.piece.position)
 
 
 def _tasks(
     table: ChunkTable,
     disk: Disk,
     remote: Remote,
-    wants: Sequence[Want],
+    parts: Iterator[_Part],
     moved: Callable[[int], None] | None,
 ) -> Iterator[Callable[[], None]]:
     """Yield tasks of some chunks each, in the order of the file where they follow one another."""
     grid, pages = table.grid, table.pages
     most = max(1, min(_TASK_CHUNKS, _TASK_BYTES // max(1, table.chunk_bytes)))
     batch: list[_Placed] = []
-    for selection, out in wants:
-        last = -1
-        for piece in grid.pieces(selection):
-            linear = grid.linear(piece.position)
-            number = page_of(linear)
-            page = pages.get(number)
-            if page is None:
-                if last < 0:
-                    last = page_of(_last_chunk(table, selection))
-                page = table.page(remote, number, last)
-            batch.append((piece, page, linear - number * PAGE_CHUNKS, out))
-            if len(batch) >= most:
-                yield partial(_fill, table, disk, batch, moved)
-                batch = []
+    for piece, target, until in parts:
+        linear = grid.linear(piece.position)
+        number = page_of(linear)
+        page = pages.get(number)
+        if page is None:
+            last = until if isinstance(until, int) else _last_chunk(table, until)
+            page = table.page(remote, number, page_of(last))
+        batch.append((piece, page, linear - number * PAGE_CHUNKS, target))
+        if len(batch) >= most:
+            yield partial(_fill, table, disk, batch, moved)
+            batch = []
     if batch:
         yield partial(_fill, table, disk, batch, moved)
 
@@ -167,7 +235,7 @@ def _fill_next(
     piece, page, index, out = batch[number]
     file = page.file[index]
     if file < 0:
-        table.chain.fill_into(piece.place_in(out))
+        _fill_absent(table, piece, out)
         return number + 1, memory
     local = page.files[file]
     length = page.length[index]
@@ -221,7 +289,7 @@ def _fill_own(
             raise UnreachableError(
                 _at(piece, "it was written, but is not there any more")
             ) from None
-        table.chain.fill_into(piece.place_in(out))
+        _fill_absent(table, piece, out)
         return memory
     except OSError:
         raise UnreachableError(missing(path)) from None
@@ -246,16 +314,25 @@ def _is_read_whole(table: ChunkTable, piece: Piece, size: int) -> bool:
     return size <= _SMALL_BYTES or chain.is_sealed or piece.is_whole()
 
 
+def _fill_absent(table: ChunkTable, piece: Piece, target: NDArray[Any] | Gathered) -> None:
+    wanted = target.wanted if isinstance(target, Gathered) else [(piece, target)]
+    for each, out in wanted:
+        table.chain.fill_into(each.place_in(out))
+
+
 def _decode(table: ChunkTable, placed: _Placed, extent: Held | OpenFile) -> None:
-    piece, page, index, out = placed
+    piece, page, index, target = placed
+    mask = 0 if page.mask is None else page.mask[index]
+    decode = table.chain.decode_part
+
+    def fill(part: Piece, out: NDArray[Any]) -> None:
+        decode(extent, part.shape, part.source, part.place_in(out), filter_mask=mask)
+
     try:
-        table.chain.decode_part(
-            extent,
-            piece.shape,
-            piece.source,
-            piece.place_in(out),
-            filter_mask=0 if page.mask is None else page.mask[index],
-        )
+        if isinstance(target, Gathered):
+            target.fill(fill)
+        else:
+            fill(piece, target)
     except CorruptError as error:
         raise _at(piece, error.message) from None
 

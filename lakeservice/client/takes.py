@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -14,8 +14,6 @@ from schemas.selection import Selection, parse_selection, select
 from schemas.ticket import ReadArray
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from lakeservice.client.array import Array
@@ -27,13 +25,24 @@ ATTEMPTS = 5
 """How often everything is asked for when others change the array meanwhile."""
 
 
+Delivered = Literal["direct", "encoded", "decoded"]
+Reach = Callable[..., bool]
+"""Calls a function with the module of direct delivery; tells whether it works here."""
+
+
 def take(
-    array: Array, remote: Remote, selections: Any, out: NDArray[Any] | None, delivery: str
-) -> Any:
-    """Read many parts of an array; see `Array.take`."""
-    if delivery not in ("auto", "decoded"):
+    array: Array,
+    remote: Remote,
+    selections: Any,
+    out: NDArray[Any] | None,
+    delivery: str,
+    reach: Reach | None,
+) -> tuple[Any, Delivered | None]:
+    """Read many parts of an array; see `Array.take`. Tell also how they came."""
+    if delivery not in ("auto", "direct", "decoded"):
         raise InvalidRequestError(
-            ErrorKind.BAD_REQUEST, f"delivery {delivery!r}; take has 'auto' and 'decoded'"
+            ErrorKind.BAD_REQUEST,
+            f"delivery {delivery!r}; many parts come by 'auto', 'direct' or 'decoded'",
         )
     if isinstance(selections, str) or not isinstance(selections, np.ndarray | Sequence):
         raise _bad(
@@ -41,33 +50,70 @@ def take(
             "give a 1-D array, list or range of integers, or a list of selections"
         )
     structure = array.structure
-    rows = row_numbers(selections, structure.shape)
+    shape, dtype = structure.shape, structure.dtype
+    forced = delivery == "direct"
+    reach = None if delivery == "decoded" else reach
+    rows = row_numbers(selections, shape)
     if rows is not None:
-        answer = checked_out(out, (rows.size, *structure.shape[1:]), structure.dtype)
-        if answer.size:
-            _fill_rows(array, remote, rows, answer)
-        return answer
-    chosen = selections_of(list(selections), structure.shape)
+        whole = checked_out(out, (rows.size, *shape[1:]), dtype)
+        return whole, _take_rows(array, remote, rows, whole, reach, forced=forced)
+    chosen = selections_of(list(selections), shape)
     if out is None:
-        outs = [np.empty(each.shape, structure.dtype) for each in chosen]
+        outs = [np.empty(each.shape, dtype) for each in chosen]
     else:
-        checked_out(out, (len(chosen), *_one_shape(chosen)), structure.dtype)
+        checked_out(out, (len(chosen), *_one_shape(chosen)), dtype)
         outs = [out[number, ...] for number in range(len(chosen))]
-    _fill_each(array, remote, chosen, outs)
-    return outs if out is None else out
+    delivered = _take_each(array, remote, chosen, outs, reach, forced=forced)
+    return outs if out is None else out, delivered
 
 
-def _fill_rows(array: Array, remote: Remote, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+def _take_rows(
+    array: Array,
+    remote: Remote,
+    rows: NDArray[np.int64],
+    out: NDArray[Any],
+    reach: Reach | None,
+    *,
+    forced: bool,
+) -> Delivered | None:
+    if not out.size:
+        return None
+
+    def read(direct: Any) -> None:
+        direct.read_rows(remote, array.path, array.version, rows, out)
+
+    if reach is not None and reach(read, forced=forced):
+        return "direct"
     if out.nbytes // rows.size <= LARGE_BYTES:
         fill_rows(remote, array.path, rows, out)
-        return
+        return "decoded"
     for place, row in zip(out, rows.tolist(), strict=True):
         array.read(row, place)
+    return array.last_delivery
 
 
-def _fill_each(
-    array: Array, remote: Remote, chosen: list[Selection], outs: list[NDArray[Any]]
-) -> None:
+def _take_each(
+    array: Array,
+    remote: Remote,
+    chosen: list[Selection],
+    outs: list[NDArray[Any]],
+    reach: Reach | None,
+    *,
+    forced: bool,
+) -> Delivered | None:
+    if not any(target.size for target in outs):
+        return None
+
+    def read(direct: Any) -> None:
+        wants = [
+            (each, place.reshape(each.kept_shape))
+            for each, place in zip(chosen, outs, strict=True)
+            if place.size
+        ]
+        direct.read(remote, array.path, array.version, wants)
+
+    if reach is not None and reach(read, forced=forced):
+        return "direct"
     small = []
     for number, target in enumerate(outs):
         if target.nbytes > LARGE_BYTES:
@@ -80,6 +126,7 @@ def _fill_each(
         [chosen[number] for number in small],
         [outs[number] for number in small],
     )
+    return "decoded"
 
 
 def _one_shape(chosen: list[Selection]) -> tuple[int, ...]:

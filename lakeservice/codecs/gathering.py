@@ -67,8 +67,9 @@ class Gathered:
         """Tell whether the pieces lie in so many rows that all are as quickly decoded."""
         rows = math.prod(self.piece.shape[:-1])
         needed = 0
-        for piece, _ in self.wanted:
-            needed += math.prod(part.stop - part.start for part in piece.target[:-1])
+        for piece, _ in self.wanted:  # each has to be looked for, and checksums to be compared
+            some = math.prod(part.stop - part.start for part in piece.target[:-1])
+            needed += max(some, rows // 16)
         return 2 * needed >= rows
 
 
@@ -84,22 +85,19 @@ def _borrowed(size: int) -> NDArray[np.uint8]:
     return memory if memory.size >= size else np.empty(size, np.uint8)
 
 
-def gather(
-    grid: Grid, selections: Iterable[Selection], outs: Iterable[NDArray[Any]]
-) -> list[Gathered]:
+def gather(grid: Grid, wants: Iterable[tuple[Selection, NDArray[Any]]]) -> list[Gathered]:
     """Return what selections want of each chunk, in the order in which chunks are first touched.
 
     Parameters
     ----------
     grid
         The chunks of the array.
-    selections
-        What is wanted; they may overlap.
-    outs
-        For each selection an array of its ``kept_shape``, which receives it.
+    wants
+        Selections, which may overlap, and for each an array of its ``kept_shape``, which
+        receives it.
     """
     found: dict[tuple[int, ...], Gathered] = {}
-    for selection, out in zip(selections, outs, strict=True):
+    for selection, out in wants:
         for piece in grid.pieces(selection):
             gathered = found.get(piece.position)
             if gathered is None:

@@ -157,7 +157,7 @@ class StoredArray:
         CorruptError
             As in `read`.
         """
-        gathered = gather(self.grid, selections, outs)
+        gathered = gather(self.grid, zip(selections, outs, strict=True))
         pieces = [chunk.piece for chunk in gathered]
         places: list[ByteRange | None] = []
         for start in range(0, len(pieces), _LOOKUP):
