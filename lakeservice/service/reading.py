@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakeservice.service.row_plans import RowPlan, plan_rows
 from lakeservice.storage.arrays import EncodedChunk, StoredArray
 from lakeservice.storage.frames import Frame, frames
 from lakeservice.storage.tables import StoredTable
@@ -207,6 +208,19 @@ class Reader:
         return self.table(node).batches(
             columns=columns, where=where, limit=limit, partition=partition, rows=rows
         )
+
+    def plan_table(
+        self,
+        node: Node,
+        *,
+        columns: tuple[str, ...] | None = None,
+        where: Query | None = None,
+        partition: int | None = None,
+        rows: tuple[int, int] | None = None,
+    ) -> RowPlan:
+        """Return which ranges of a table's rows can be read side by side; errors as in a read."""
+        units = self.table(node).units(columns=columns, where=where, partition=partition)
+        return plan_rows(units, self._limits.endpoint_bytes, rows)
 
     def sized(self, node: Node) -> Node:
         """Return a column of text with a dtype that holds its longest text; others as they are.

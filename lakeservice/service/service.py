@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from lakeservice.catalog import Distinct
     from lakeservice.service.events import Delivery
     from lakeservice.service.listing import Listing
+    from lakeservice.service.row_plans import RowPlan
     from lakeservice.storage.arrays import EncodedChunk
     from schemas.commit import Append, Applied, Create, Mutation
     from schemas.entry import DataSource, Node
@@ -274,8 +275,10 @@ class Service:
         """Return what a read costs and how it can be split; touches no data."""
         return self.reader.plan(node, selection)
 
-    def tickets(self, request: ReadRequest, principal: str) -> tuple[Node, list[bytes], int]:
-        """Plan a read: the node, one signed ticket per endpoint, and the rows in all."""
+    def tickets(
+        self, request: ReadRequest, principal: str
+    ) -> tuple[Node, list[tuple[bytes, tuple[int, int] | None]], int]:
+        """Plan a read: the node, a signed ticket and its rows per endpoint, and the rows in all."""
         node = self.describe(request.path, as_of=request.as_of)
         parts: tuple[tuple[int, int] | None, ...] = (None,)
         rows = -1
@@ -285,8 +288,22 @@ class Service:
             if len(plan.parts) > 1:
                 parts = plan.parts
         elif isinstance(request, ReadTable):
-            self.reader.table(node)
-        return node, self.signer.tickets(request, node, parts, principal), rows
+            planned = self.plan_table(node, request)
+            if request.limit is None:
+                parts = planned.parts
+                rows = planned.rows if request.where is None else -1
+        signed = self.signer.tickets(request, node, parts, principal)
+        return node, list(zip(signed, parts, strict=True)), rows
+
+    def plan_table(self, node: Node, request: ReadTable) -> RowPlan:
+        """Return which ranges of rows can be read side by side; see `Reader.plan_table`."""
+        return self.reader.plan_table(
+            node,
+            columns=request.columns,
+            where=None if request.where is None else self.query(request.where),
+            partition=request.partition,
+            rows=request.rows,
+        )
 
     def read_array(self, node: Node, selection: Selection) -> Iterator[np.ndarray[Any, Any]]:
         """Yield the selected elements in C order in bounded blocks; see `Reader.read_array`."""

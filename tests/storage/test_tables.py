@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakeservice.codecs.batches import BATCH_ROWS
 from lakeservice.storage.files import FileReader
 from lakeservice.storage.objects import Objects
 from lakeservice.storage.table_writer import GROUP_ROWS, TableWriter
-from lakeservice.codecs.batches import BATCH_ROWS
 from lakeservice.storage.tables import StoredTable
 from schemas.chunks import Part, TableStorage
 from schemas.entry import Asset

@@ -116,7 +116,10 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         request = self._request(descriptor)
         node, tickets, rows = self._service.tickets(request, principal.name)
         schema = self._schema(node, request)
-        endpoints = [flight.FlightEndpoint(ticket, []) for ticket in tickets]
+        endpoints = [
+            flight.FlightEndpoint(ticket, [], None, b"" if part is None else _rows_told(part))
+            for ticket, part in tickets
+        ]
         return flight.FlightInfo(schema, descriptor, endpoints, rows, -1)
 
     @guarded
@@ -177,6 +180,8 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
                     f"{node.path!r} has changed since the ticket was made; ask for a new one",
                 )
         if isinstance(request, ReadTable):
+            if rows is not None:
+                request = msgspec.structs.replace(request, rows=rows)
             return self._table_stream(node, request)
         selection = self._service.selection(node, request.selection)
         if rows is not None:
@@ -324,6 +329,10 @@ def _form(node: Node, selection: Selection) -> TensorForm:
     return TensorForm(selection.shape, structure, answer_dims(structure, selection))
 
 
+def _rows_told(rows: tuple[int, int]) -> bytes:
+    return msgspec.json.encode({"rows": rows})
+
+
 def _table_schema(node: Node, schema: pa.Schema) -> pa.Schema:
     document: dict[str, Any] = {"family": node.family}
     if node.family != "table":
@@ -336,11 +345,18 @@ def _relabelled(
     reader: pa.RecordBatchReader, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch | pa.Table]:
     # A generator stream sends the dictionaries of tables, but not those of batches.
-    dictionaries = any(pa.types.is_dictionary(field.type) for field in schema)
+    dictionaries = any(_has_dictionaries(field.type) for field in schema)
     with reader:
         for batch in reader:
             named = batch.replace_schema_metadata(schema.metadata)
             yield pa.Table.from_batches([named]) if dictionaries else named
+
+
+def _has_dictionaries(dtype: pa.DataType) -> bool:
+    if isinstance(dtype, pa.BaseExtensionType):
+        dtype = dtype.storage_type
+    inner = (dtype.field(number).type for number in range(dtype.num_fields))
+    return pa.types.is_dictionary(dtype) or any(map(_has_dictionaries, inner))
 
 
 def _batches(reader: flight.MetadataRecordBatchReader) -> Iterator[pa.RecordBatch]:
