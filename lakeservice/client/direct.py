@@ -323,16 +323,23 @@ def _fill_absent(table: ChunkTable, piece: Piece, target: NDArray[Any] | Gathere
 def _decode(table: ChunkTable, placed: _Placed, extent: Held | OpenFile) -> None:
     piece, page, index, target = placed
     mask = 0 if page.mask is None else page.mask[index]
-    decode = table.chain.decode_part
-
-    def fill(part: Piece, out: NDArray[Any]) -> None:
-        decode(extent, part.shape, part.source, part.place_in(out), filter_mask=mask)
-
+    chain = table.chain
     try:
-        if isinstance(target, Gathered):
-            target.fill(fill)
-        else:
-            fill(piece, target)
+        if not isinstance(target, Gathered):
+            place = piece.place_in(target)
+            chain.decode_part(extent, piece.shape, piece.source, place, filter_mask=mask)
+            return
+        opened = chain.is_sealed and not mask
+        if opened:  # its checksum is compared once for all
+            extent = Held(chain.unsealed(extent.read(0, extent.length)))
+
+        def fill(part: Piece, out: NDArray[Any]) -> None:
+            place = part.place_in(out)
+            chain.decode_part(
+                extent, part.shape, part.source, place, filter_mask=mask, is_sealed=not opened
+            )
+
+        target.fill(fill)
     except CorruptError as error:
         raise _at(piece, error.message) from None
 

@@ -187,6 +187,7 @@ class Chain:
         target: NDArray[Any],
         *,
         filter_mask: int = 0,
+        is_sealed: bool = True,
     ) -> None:
         """Put some elements of a stored chunk into their place.
 
@@ -203,6 +204,8 @@ class Chain:
             Elements wanted; steps may be negative.
         target
             Their place, of the shape that ``source`` selects.
+        is_sealed
+            False where `unsealed` has taken the checksum off already.
 
         Raises
         ------
@@ -210,7 +213,12 @@ class Chain:
             ``corrupt-chunk``: the bytes do not decode to exactly this chunk.
         """
         try:
-            self._decode_part(encoded, shape, source, target, filter_mask)
+            active = self._active(filter_mask)
+            if is_sealed:
+                encoded, active = _unsealed(encoded, active)
+            else:
+                active = active[: len(active) - self._seals]
+            self._decode_part(encoded, shape, source, target, active)
         except LakeError:
             raise
         except DecodeError as error:
@@ -222,13 +230,12 @@ class Chain:
         shape: tuple[int, ...],
         source: tuple[slice, ...],
         target: NDArray[Any],
-        filter_mask: int,
+        steps: list[tuple[str, Step]],
     ) -> None:
         stored = self.stored_shape(shape)
         size = math.prod(stored) * self.dtype.itemsize
         if size == 0 or target.size == 0:
             return
-        encoded, steps = _unsealed(encoded, self._active(filter_mask))
         if (
             target.shape == stored
             and target.dtype == self.dtype
