@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lakeservice.client.display import short_list
 from lakeservice.client.families import node_at, unasked
 from lakeservice.client.listing import SearchResult, query_of, sort_keys
+from lakeservice.client.loading import Loading
 from lakeservice.client.many import read_many
 from lakeservice.client.node import LakeNode
 from lakeservice.client.transaction import Transaction
@@ -31,7 +32,7 @@ COMMIT_ENTRIES = 5_000
 _SHOWN = 8
 
 
-class Container(LakeNode, Writes[Any], Mapping[str, Any]):
+class Container(LakeNode, Loading, Writes[Any], Mapping[str, Any]):
     """A node that holds other nodes, by key; keys may be whole paths below it."""
 
     family: ClassVar[StructureFamily] = "container"
