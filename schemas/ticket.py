@@ -45,7 +45,12 @@ STATISTICS: tuple[Statistic, ...] = ("mean", "sum", "min", "max", "std", "var")
 
 
 class ReduceArray(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="reduce-array", tag_field="do"
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag="reduce-array",
+    tag_field="do",
 ):
     """A selection of an array with some axes, or all, taken together into one number each."""
 
@@ -77,7 +82,12 @@ class BinArray(
 
 
 class HistogramArray(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="histogram", tag_field="do"
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag="histogram-array",
+    tag_field="do",
 ):
     """How many elements of a selection have a value in each of some intervals."""
 

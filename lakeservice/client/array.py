@@ -10,9 +10,9 @@ import numpy as np
 from lakeservice.client import parts, takes, tensors
 from lakeservice.client.disk import UnreachableError
 from lakeservice.client.display import size_text
-from lakeservice.client.node import LakeNode
 from lakeservice.client.optional import needed
 from lakeservice.client.progress import progress_bar
+from lakeservice.client.reductions import Reductions
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.selection import Selection, parse_selection, select
 from schemas.ticket import ReadArray
@@ -44,7 +44,7 @@ _ITERATION_BYTES = 16 << 20
 _UNDECODABLE = (ErrorKind.UNREADABLE_FILE, ErrorKind.WRONG_FAMILY)
 
 
-class Array(LakeNode):
+class Array(Reductions):
     """A dense N-dimensional array in the lake; indexing it reads."""
 
     family: ClassVar[StructureFamily] = "array"

@@ -8,6 +8,7 @@ from lakeservice.access.stored_keys import KeyStore
 from lakeservice.catalog import Catalog
 from lakeservice.config import Limits
 from lakeservice.export.prepared import Kept
+from lakeservice.service.array_plans import Plan
 from lakeservice.service.assets import Assets
 from lakeservice.service.changes import Changes
 from lakeservice.service.direct import Direct
@@ -17,7 +18,8 @@ from lakeservice.service.nested_changes import NestedChanges
 from lakeservice.service.nodes import Nodes
 from lakeservice.service.promises import check_composite, check_promises, is_composite
 from lakeservice.service.publishing import Publisher
-from lakeservice.service.reading import Plan, Reader
+from lakeservice.service.reading import Reader
+from lakeservice.service.reductions import Reductions
 from lakeservice.service.registering import (
     Indexer,
     Registrar,
@@ -110,6 +112,7 @@ class Service:
         self.following = Following(self.live, self.committer.follow)
         files = FileReader(confines=folders_of(roots) or None)
         self.reader = Reader(lake.objects, files, self.limits)
+        self.reductions = Reductions(self.reader)
         self.writer = Writer(lake.objects, self.nodes)
         self.changes = Changes(lake.objects)
         self.nested = NestedChanges(lake.objects)
@@ -271,9 +274,9 @@ class Service:
         """Return the selection that a text means for this array."""
         return parse_selection(text, self.reader.structure(node).shape)
 
-    def plan(self, node: Node, selection: Selection) -> Plan:
+    def plan(self, node: Node, selection: Selection, *, encoded: bool = False) -> Plan:
         """Return what a read costs and how it can be split; touches no data."""
-        return self.reader.plan(node, selection)
+        return self.reader.plan(node, selection, encoded=encoded)
 
     def tickets(
         self, request: ReadRequest, principal: str
@@ -283,7 +286,8 @@ class Service:
         parts: tuple[tuple[int, int] | None, ...] = (None,)
         rows = -1
         if isinstance(request, ReadArray):
-            plan = self.plan(node, self.selection(node, request.selection))
+            selection = self.selection(node, request.selection)
+            plan = self.plan(node, selection, encoded=request.delivery == "encoded")
             rows = plan.rows
             if len(plan.parts) > 1:
                 parts = plan.parts

@@ -26,6 +26,7 @@ from lakeservice.fronts.flight.guard import (
     guarded,
     guarded_stream,
 )
+from lakeservice.fronts.flight.reduced import reduced_schema, reduced_stream
 from lakeservice.service import Draft, Service, rows_of
 from schemas.errors import ConflictError, ErrorKind, InvalidRequestError
 from schemas.structures import ArrayStructure, ContainerStructure, family_of
@@ -130,9 +131,9 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         node = self._service.describe(request.path, as_of=request.as_of)
         return flight.SchemaResult(self._schema(node, request))
 
-    def _request(self, descriptor: flight.FlightDescriptor) -> ReadArray | ReadTable:
+    def _request(self, descriptor: flight.FlightDescriptor) -> ReadRequest:
         if descriptor.descriptor_type == flight.DescriptorType.CMD:
-            decoded: ReadArray | ReadTable = _READ.decode(descriptor.command)
+            decoded: ReadRequest = _READ.decode(descriptor.command)
             return decoded
         path = "/".join(segment.decode() for segment in descriptor.path)
         node = self._service.describe(path)
@@ -140,11 +141,13 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             return ReadArray(path=path)
         return ReadTable(path=path)
 
-    def _schema(self, node: Node, request: ReadArray | ReadTable) -> pa.Schema:
+    def _schema(self, node: Node, request: ReadRequest) -> pa.Schema:
         if isinstance(request, ReadTable):
             reader = self._service.read_table(node, columns=request.columns, limit=0)
             with reader:
                 return _table_schema(node, reader.schema)
+        if not isinstance(request, ReadArray):
+            return reduced_schema(self._service, node, request)
         selection = self._service.selection(node, request.selection)
         if request.delivery == "encoded":
             return self._encoded_schema(node, selection)
@@ -183,6 +186,8 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             if rows is not None:
                 request = msgspec.structs.replace(request, rows=rows)
             return self._table_stream(node, request)
+        if not isinstance(request, ReadArray):
+            return reduced_stream(self._service, node, request, context.is_cancelled)
         selection = self._service.selection(node, request.selection)
         if rows is not None:
             selection = rows_of(selection, rows)
