@@ -5,9 +5,12 @@ These documents are sent as MessagePack. Paths are bytes, as the file system has
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from schemas.chunks import ChunkLayout
+from schemas.query import Query
 from schemas.structures import ArrayStructure
 
 PROOF_PREFIX = "direct-"
@@ -118,6 +121,8 @@ class PlanTable(msgspec.Struct, frozen=True, kw_only=True, tag="table", tag_fiel
     """As in `PlanArray`."""
     version: int = -1
     """As in `PlanArray`."""
+    where: str | Query | None = None
+    """A condition to be read into a tree; the answer is whole then."""
 
 
 PlanAsk = PlanArray | PlanTable
@@ -170,13 +175,16 @@ class TablePlan(msgspec.Struct, frozen=True, kw_only=True, tag="table", tag_fiel
     version: int
     fresh_s: float
     """As in `ArrayPlan`."""
-    format: str
-    """``parquet``, ``arrow`` or ``csv``."""
+    format: Literal["parquet", "arrow"]
+    schema: bytes
+    """The Arrow schema, serialised."""
     root: bytes
     """Folder of the lake."""
     files: tuple[LocalFile, ...]
-    partitions: tuple[int | None, ...] = ()
-    """Which partition of the table each file is, where it is one."""
+    lengths: tuple[int | None, ...]
+    """Rows of each file; None where only the file tells."""
+    where: Query | None = None
+    """The condition that was asked about, as a tree."""
 
 
 class Unchanged(msgspec.Struct, frozen=True, kw_only=True, tag="unchanged", tag_field="is"):

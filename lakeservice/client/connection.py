@@ -86,6 +86,11 @@ class Connection:
 
         return self.attempt(receive, lane)
 
+    def flight_info(self, command: bytes) -> Any:
+        """Return the plan of a read: the ``FlightInfo`` of a command."""
+        descriptor = flight.FlightDescriptor.for_command(command)
+        return self.attempt(lambda client: client.get_flight_info(descriptor, self._options))
+
     def exchange(self, command: bytes, converse: Callable[[Any, Any], T]) -> T:
         """Open an exchange and return what ``converse`` makes of its writer and reader.
 

@@ -110,6 +110,10 @@ class Remote:
         """Return what ``consume`` makes of the answer's stream; see `Connection.read`."""
         return self.connection.read(msgspec.json.encode(self._of_now(request)), consume, lane)
 
+    def flight_info(self, request: ReadRequest) -> Any:
+        """Return the ``FlightInfo`` of a read: its endpoints can be read side by side."""
+        return self.connection.flight_info(msgspec.json.encode(self._of_now(request)))
+
     def message(self, request: ReadArray) -> Any:
         """Return a small array in one message: a line of JSON, and the elements."""
         body = msgspec.json.encode(self._of_now(request))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import pyarrow as pa
 
+from lakeservice.client import row_streams
+from lakeservice.client.disk import UnreachableError
 from lakeservice.client.node import LakeNode
 from lakeservice.client.optional import needed
 from lakeservice.client.progress import progress_bar
@@ -13,7 +16,7 @@ from schemas.errors import CorruptError, ErrorKind, InvalidRequestError
 from schemas.ticket import ReadTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import pandas as pd
     import polars as pl
@@ -22,11 +25,20 @@ if TYPE_CHECKING:
     from schemas.query import Query
     from schemas.structures import StructureFamily, TableStructure
 
+T = TypeVar("T")
+Delivery = Literal["auto", "direct", "decoded"]
+Delivered = Literal["direct", "decoded"]
 _WIRE_METADATA = b"lake.table"
 
 
 class Rows(LakeNode):
     """Anything that is read as rows: tables, and the Arrow form of sparse and nested data."""
+
+    last_delivery: Delivered | None = None
+    """How the latest read of this object came: from files on this machine, or decoded by the
+    server; None before one."""
+    _remote_only: int | None = None
+    """Version of the node whose files cannot be read here."""
 
     def batches(
         self,
@@ -35,6 +47,7 @@ class Rows(LakeNode):
         *,
         limit: int | None = None,
         rows: tuple[int, int] | None = None,
+        delivery: Delivery = "auto",
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows as record batches while they arrive; memory stays bounded.
 
@@ -49,13 +62,23 @@ class Rows(LakeNode):
             At most so many rows.
         rows
             First row and the row after the last, counted before ``where``.
+        delivery
+            ``direct`` reads the files on this machine, where the server allows it and
+            this machine sees them; ``decoded`` leaves that to the server; ``auto`` takes
+            what is faster. `last_delivery` tells afterwards.
 
         Raises
         ------
         InvalidRequestError
-            ``unknown-column`` or ``bad-query``.
+            ``unknown-column`` or ``bad-query``; ``bad-request`` where ``direct`` was asked
+            for and does not work here.
         """
         request = self._request(columns, where, limit, rows)
+        found = self._from_files(lambda files: files.batches, request, delivery)
+        if found is not None:
+            yield from found
+            return
+        self.last_delivery = "decoded"
         for batch in self._remote.batches(request):
             yield _own(batch)
 
@@ -66,6 +89,7 @@ class Rows(LakeNode):
         *,
         limit: int | None = None,
         rows: tuple[int, int] | None = None,
+        delivery: Delivery = "auto",
         progress: bool = False,
     ) -> pa.Table:
         """Return the rows as an Arrow table; parameters as in `batches`.
@@ -74,23 +98,52 @@ class Rows(LakeNode):
         ------
         CorruptError
             ``corrupt-object``: fewer or more rows than the table has; never a short table.
+        ConflictError
+            ``revision-conflict``: others change it again and again.
         """
         request = self._request(columns, where, limit, rows)
         with progress_bar(self.path, None, shown=progress) as moved:
-
-            def receive(reader: Any) -> pa.Table:
-                batches = []
-                for chunk in reader:
-                    if chunk.data is not None:
-                        batches.append(chunk.data)
-                        if moved is not None:
-                            moved(chunk.data.nbytes)
-                return pa.Table.from_batches(batches, schema=reader.schema)
-
-            table = _own(self._remote.read(request, receive))
+            table = self._from_files(
+                lambda files: partial(files.read, moved=moved), request, delivery
+            )
+            if table is None:
+                large = self._may_be_large(request)
+                table = _own(row_streams.read(self._remote, request, moved, large=large))
+                self.last_delivery = "decoded"
         if where is None and limit is None and rows is None:
             self._check_rows(table.num_rows)
         return table
+
+    def _from_files(
+        self, reading: Callable[[Any], Callable[..., T]], request: ReadTable, delivery: Delivery
+    ) -> T | None:
+        """Read files on this machine; None where that does not work, or is not wanted."""
+        if delivery not in ("auto", "direct", "decoded"):
+            raise InvalidRequestError(
+                ErrorKind.BAD_REQUEST,
+                f"delivery {delivery!r} of a table; there are 'auto', 'direct' and 'decoded'",
+            )
+        refused = self._remote.connection.disk.is_refused
+        if delivery == "decoded" or (
+            delivery == "auto" and (refused or self._remote_only == self.version)
+        ):
+            return None
+        from lakeservice.client import table_files  # Parquet; who reads no table does without
+
+        try:
+            answer = reading(table_files)(self._remote, self.version, request)
+        except UnreachableError as error:
+            if delivery == "direct":
+                raise error.error from None
+            self._remote_only = self.version
+            return None
+        self.last_delivery = "direct"
+        return answer
+
+    def _may_be_large(self, request: ReadTable) -> bool:
+        """Tell whether an answer may be so large that it is better read over several streams."""
+        del request
+        return True
 
     def _request(
         self,
@@ -174,10 +227,14 @@ class Table(Rows):
         return self.to_arrow(columns)
 
     def read(
-        self, columns: Sequence[str] | None = None, where: str | Query | None = None
+        self,
+        columns: Sequence[str] | None = None,
+        where: str | Query | None = None,
+        *,
+        delivery: Delivery = "auto",
     ) -> pa.Table:
         """Return the rows as an Arrow table; the same as `to_arrow`."""
-        return self.to_arrow(columns, where)
+        return self.to_arrow(columns, where, delivery=delivery)
 
     def to_pandas(
         self,
@@ -185,6 +242,8 @@ class Table(Rows):
         where: str | Query | None = None,
         *,
         limit: int | None = None,
+        rows: tuple[int, int] | None = None,
+        delivery: Delivery = "auto",
     ) -> pd.DataFrame:
         """Return the rows as a pandas data frame; parameters as in `batches`.
 
@@ -194,7 +253,8 @@ class Table(Rows):
             ``pandas`` is not installed.
         """
         needed("pandas", "pandas")
-        frame: pd.DataFrame = self.to_arrow(columns, where, limit=limit).to_pandas()
+        table = self.to_arrow(columns, where, limit=limit, rows=rows, delivery=delivery)
+        frame: pd.DataFrame = table.to_pandas()
         return frame
 
     def to_polars(
@@ -203,6 +263,8 @@ class Table(Rows):
         where: str | Query | None = None,
         *,
         limit: int | None = None,
+        rows: tuple[int, int] | None = None,
+        delivery: Delivery = "auto",
     ) -> pl.DataFrame:
         """Return the rows as a Polars data frame; parameters as in `batches`.
 
@@ -212,7 +274,8 @@ class Table(Rows):
             ``polars`` is not installed.
         """
         polars = needed("polars", "polars")
-        frame: pl.DataFrame = polars.from_arrow(self.to_arrow(columns, where, limit=limit))
+        table = self.to_arrow(columns, where, limit=limit, rows=rows, delivery=delivery)
+        frame: pl.DataFrame = polars.from_arrow(table)
         return frame
 
     def append(self, rows: Any, *, progress: bool = False) -> Table:
@@ -232,6 +295,17 @@ class Table(Rows):
     def _expected_rows(self) -> int | None:
         return self.structure.rows
 
+    def _may_be_large(self, request: ReadTable) -> bool:
+        found = self.structure.rows
+        if found is None:
+            return True
+        if request.rows is not None:
+            found = min(found, request.rows[1] - request.rows[0])
+        schema = self.schema
+        names = schema.names if request.columns is None else request.columns
+        known = [schema.field(name).type for name in names if name in schema.names]
+        return found * sum(map(_row_bytes, known)) >= row_streams.LARGE_BYTES
+
     def _facts(self) -> list[tuple[str, str]]:
         rows, names = self.structure.rows, self.columns
         shown = ", ".join(names[:8]) + (f", … {len(names) - 8} more" if len(names) > 8 else "")
@@ -243,6 +317,10 @@ class Table(Rows):
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         address = self._remote.connection.address
         return (type(self).__name__, address.url, self.id, self.version, self.path)
+
+
+def _row_bytes(dtype: pa.DataType) -> float:
+    return dtype.bit_width / 8 if pa.types.is_primitive(dtype) else 64
 
 
 def column_values(column: pa.ChunkedArray) -> NDArray[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
 WHOLE_BYTES = 24 << 20
 """Row groups up to this size are decoded as a whole; larger ones batch by batch."""
+_MAGIC = b"PAR1"
+_TAIL_BYTES = 64 << 10
 _BUFFER_BYTES = 1 << 20  # read at once of each column: bounds memory where row groups are large
 _UNSEEN_ROWS = 8192  # of a batch whose texts may be far longer than their dictionary
 
@@ -35,19 +36,18 @@ class Footer:
     """What the end of a Parquet file says; read once and kept as long as the file is the same."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._fragment: Any = None
         self.widths: dict[str, float] = {}
         """Most bytes per row, decoded, that a column of varying width was found to have."""
 
     def of(self, file: Any) -> Any:
-        """Return the file as a fragment whose metadata are known."""
-        with self._lock:
-            if self._fragment is None:
-                fragment = pds.ParquetFileFormat().make_fragment(file)
-                fragment.ensure_complete_metadata()
-                self._fragment = fragment
-            return self._fragment
+        """Return the file as a fragment that knows its metadata and holds nothing else of it."""
+        if self._fragment is None:
+            alone = pa.BufferReader(_MAGIC + _tail(file))
+            fragment = pds.ParquetFileFormat().make_fragment(alone)
+            fragment.ensure_complete_metadata()
+            self._fragment = fragment
+        return self._fragment
 
 
 class ParquetRows:
@@ -244,10 +244,20 @@ class ParquetRows:
         )
 
 
+def _tail(file: Any) -> bytes:
+    """Return the end of a Parquet file: its metadata, their length and the magic bytes."""
+    size = file.size()
+    tail: bytes = file.read_at(min(size, _TAIL_BYTES), max(0, size - _TAIL_BYTES))
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    if tail[-4:] != _MAGIC or length > size:
+        raise pa.ArrowInvalid("no metadata at the end of the file")
+    return tail[-length:] if length <= len(tail) else file.read_at(length, size - length)  # type: ignore[no-any-return]
+
+
 def _width(dtype: pa.DataType) -> float | None:
     """Return the bytes of an element; None where elements differ or have parts."""
     if pa.types.is_primitive(dtype) or pa.types.is_fixed_size_binary(dtype):
-        return dtype.bit_width / 8  # type: ignore[no-any-return]
+        return dtype.bit_width / 8
     return None
 
 

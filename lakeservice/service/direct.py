@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lakeservice.codecs.grid import Piece
+from lakeservice.service.direct_tables import table_plan
 from lakeservice.storage.layout import TEMPORARY
 from schemas.chunks import Inline
 from schemas.direct import (
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
     from lakeservice.storage.files import FileReader
     from lakeservice.storage.locations import ByteRange
     from lakeservice.storage.objects import Objects
-    from schemas.direct import DirectAnswer, PlanAnswer, PlanArray
+    from schemas.direct import DirectAnswer, PlanAnswer, PlanArray, PlanTable
     from schemas.entry import Node
+    from schemas.query import Query
 
 _OFFER_S = 10.0
 _MOST_OFFERS = 64
@@ -169,6 +171,28 @@ class Direct:
             fresh_s=self.fresh_s,
             head=None if known else head,
             pages=tuple(self._page(array, number) for number in wanted),
+        )
+
+    def plan_table(self, ask: PlanTable, node: Node, where: Query | None) -> PlanAnswer:
+        """Return the files of a table; the caller's pass was looked at before.
+
+        Parameters
+        ----------
+        where
+            The condition that is asked about, as a tree.
+
+        Raises
+        ------
+        InvalidRequestError
+            ``wrong-family``: it has no rows.
+        CorruptError
+            ``asset-missing``: a registered file that may not be read.
+        """
+        if where is None and (node.id, node.version) == (ask.id, ask.version):
+            return Unchanged(fresh_s=self.fresh_s)
+        table = self._reader.table(node)
+        return table_plan(
+            node, table, self._files, root=self._root, fresh_s=self.fresh_s, where=where
         )
 
     def close(self) -> None:

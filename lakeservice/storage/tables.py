@@ -57,8 +57,9 @@ class StoredTable:
         schema: pa.Schema | None = None,
         fetch_files: FileReader,
     ) -> None:
+        self.storage = storage
+        """Where the rows lie."""
         self._objects = objects
-        self._storage = storage
         self._files = fetch_files
         self._assets = {asset.num: asset for asset in assets}
         self._schema = schema
@@ -72,11 +73,21 @@ class StoredTable:
             self._parts.append(_ColumnsPart(rows))
 
     def _registered(self, number: int, *, keep: bool) -> RowPart:
+        return _AssetPart(self._files, self.asset(number), self.storage.format, keep=keep)
+
+    def asset(self, number: int) -> Asset:
+        """Return a registered file by its number.
+
+        Raises
+        ------
+        CorruptError
+            ``asset-missing``: the entry has no such asset.
+        """
         if number not in self._assets:
             raise CorruptError(
                 ErrorKind.ASSET_MISSING, f"the entry has no asset number {number}; ingest it again"
             )
-        return _AssetPart(self._files, self._assets[number], self._storage.format, keep=keep)
+        return self._assets[number]
 
     @property
     def schema(self) -> pa.Schema:

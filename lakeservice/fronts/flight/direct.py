@@ -9,7 +9,6 @@ from urllib.parse import unquote
 import msgspec
 
 from schemas.direct import DirectAsk, Hello, PlanArray, PlanAsk, Unavailable
-from schemas.errors import ErrorKind, InvalidRequestError
 
 if TYPE_CHECKING:
     from lakeservice.access.principals import Principal
@@ -80,7 +79,8 @@ class DirectActions:
         node = self._service.describe(ask.path, as_of=ask.as_of)
         if isinstance(ask, PlanArray):
             return self._service.direct.plan(ask, node)
-        raise InvalidRequestError(ErrorKind.BAD_REQUEST, "this server tells no files of tables")
+        where = None if ask.where is None else self._service.query(ask.where)
+        return self._service.direct.plan_table(ask, node, where)
 
 
 def host_of_peer(peer: str) -> str:
