@@ -164,6 +164,33 @@ class Grid:
         for *_, target in _cuts(self._axes[axis], part):
             yield target.stop - target.start
 
+    def run_end(self, axis: int, part: Axis, row: int) -> int:
+        """Return the first row of a selection, not before ``row``, where a chunk begins.
+
+        Rows are counted along one axis of the selection; its end counts as a chunk's.
+        """
+        if row >= part.count:
+            return part.count
+        element = part.start + (row - 1) * part.step
+        cut = self._axes[axis]
+        origin, length = cut.bounds(cut.number_of(element))
+        inside = element - origin
+        room = (length - 1 - inside) // part.step if part.step > 0 else inside // -part.step
+        return min(part.count, row + room)
+
+    def touched(self, selection: Selection) -> int:
+        """Return about how many elements the chunks have that a selection touches."""
+        size = 1
+        for axis, part in zip(self._axes, selection.axes, strict=True):
+            if not part.count:
+                return 0
+            ends = part.start, part.start + (part.count - 1) * part.step
+            low, high = (axis.number_of(element) for element in sorted(ends))
+            held = sum(axis.bounds(high)) - axis.bounds(low)[0]
+            chunks = high - low + 1
+            size *= -(-held * min(chunks, part.count) // chunks)
+        return size
+
     def share_in_sequence(self, selection: Selection) -> float:
         """Return which part of a selection is whole chunks, where chunks follow one another.
 

@@ -1,7 +1,8 @@
 """The core without wires: describe, search, plan, read, write."""
 
+from lakeservice.service.array_plans import Plan
 from lakeservice.service.listing import Listing
-from lakeservice.service.reading import Plan, rows_of
+from lakeservice.service.reading import rows_of
 from lakeservice.service.service import Service
 from lakeservice.service.writing import Draft
 

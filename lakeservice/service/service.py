@@ -8,7 +8,6 @@ from lakeservice.access.stored_keys import KeyStore
 from lakeservice.catalog import Catalog
 from lakeservice.config import Limits
 from lakeservice.export.prepared import Kept
-from lakeservice.service.array_plans import Plan
 from lakeservice.service.assets import Assets
 from lakeservice.service.changes import Changes
 from lakeservice.service.direct import Direct
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakeservice.catalog import Distinct
+    from lakeservice.service.array_plans import Plan
     from lakeservice.service.events import Delivery
     from lakeservice.service.listing import Listing
     from lakeservice.service.row_plans import RowPlan
