@@ -178,7 +178,12 @@ class Array(Reductions):
         return out
 
     def take(
-        self, selections: Any, out: NDArray[Any] | None = None, delivery: Delivery = "auto"
+        self,
+        selections: Any,
+        out: NDArray[Any] | None = None,
+        delivery: Delivery = "auto",
+        *,
+        places: NDArray[np.int64] | None = None,
     ) -> Any:
         """Read many parts of the array in one call.
 
@@ -193,6 +198,9 @@ class Array(Reductions):
             For a list of selections: of one more, leading axis, where all have one shape.
         delivery
             ``direct`` and ``decoded`` as in `read`; ``auto`` takes what is faster.
+        places
+            Which row of ``out`` receives each, so that several arrays can fill one; the
+            other rows stay as they are. None for their order.
 
         Returns
         -------
@@ -211,7 +219,7 @@ class Array(Reductions):
         """
         reach = self._directly if delivery == "direct" or self._may_read_files() else None
         answer, self.last_delivery = takes.take(
-            self, self._remote, selections, out, delivery, reach
+            self, self._remote, selections, out, delivery, reach, places
         )
         return answer
 

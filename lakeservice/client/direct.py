@@ -83,7 +83,12 @@ def read(
 
 
 def read_rows(
-    remote: Remote, path: str, version: int, rows: NDArray[np.int64], out: NDArray[Any]
+    remote: Remote,
+    path: str,
+    version: int,
+    rows: NDArray[np.int64],
+    out: NDArray[Any],
+    places: NDArray[np.int64] | None = None,
 ) -> None:
     """Fill an array with rows of an array, in any order; all of one version.
 
@@ -93,6 +98,8 @@ def read_rows(
         Numbers of rows of the first axis, not negative; one or more.
     out
         Array of ``(len(rows), *shape of a row)``.
+    places
+        Row of ``out`` that each goes to; None for their order.
 
     Raises
     ------
@@ -106,7 +113,8 @@ def read_rows(
         if table.dtype != out.dtype or shape[1:] != out.shape[1:] or not most < shape[0]:
             raise _changed(table)
         last = table.grid.linear(table.grid.holding((most, *(n - 1 for n in shape[1:]))))
-        return ((gathered.piece, gathered, last) for gathered in gather_rows(table.grid, rows, out))
+        found = gather_rows(table.grid, rows, out, places)
+        return ((gathered.piece, gathered, last) for gathered in found)
 
     _run(remote, path, version, parts, None)
 

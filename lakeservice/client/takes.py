@@ -37,6 +37,7 @@ def take(
     out: NDArray[Any] | None,
     delivery: str,
     reach: Reach | None,
+    places: NDArray[np.int64] | None = None,
 ) -> tuple[Any, Delivered | None]:
     """Read many parts of an array; see `Array.take`. Tell also how they came."""
     if delivery not in ("auto", "direct", "decoded"):
@@ -55,16 +56,33 @@ def take(
     reach = None if delivery == "decoded" else reach
     rows = row_numbers(selections, shape)
     if rows is not None:
-        whole = checked_out(out, (rows.size, *shape[1:]), dtype)
-        return whole, _take_rows(array, remote, rows, whole, reach, forced=forced)
+        count = _counted(rows.size, out, places)
+        whole = checked_out(out, (count, *shape[1:]), dtype)
+        return whole, _take_rows(array, remote, rows, whole, reach, places, forced=forced)
     chosen = selections_of(list(selections), shape)
     if out is None:
         outs = [np.empty(each.shape, dtype) for each in chosen]
     else:
-        checked_out(out, (len(chosen), *_one_shape(chosen)), dtype)
-        outs = [out[number, ...] for number in range(len(chosen))]
+        count = _counted(len(chosen), out, places)
+        checked_out(out, (count, *_one_shape(chosen)), dtype)
+        order = range(count) if places is None else places.tolist()
+        outs = [out[place, ...] for place in order]
     delivered = _take_each(array, remote, chosen, outs, reach, forced=forced)
     return outs if out is None else out, delivered
+
+
+def _counted(count: int, out: NDArray[Any] | None, places: NDArray[np.int64] | None) -> int:
+    """Return how many rows ``out`` needs: as many as it has where the places are given."""
+    if places is None:
+        return count
+    rows = -1 if out is None or not out.ndim else len(out)
+    fits = places.shape == (count,) and places.dtype.kind in "iu"
+    if not fits or (count and not (places.min() >= 0 and places.max() < rows)):
+        raise InvalidRequestError(
+            ErrorKind.BAD_REQUEST,
+            f"places are a 1-D array of {count} integers, which number the rows of out",
+        )
+    return rows
 
 
 def _take_rows(
@@ -73,22 +91,24 @@ def _take_rows(
     rows: NDArray[np.int64],
     out: NDArray[Any],
     reach: Reach | None,
+    places: NDArray[np.int64] | None,
     *,
     forced: bool,
 ) -> Delivered | None:
-    if not out.size:
+    if not out.size or not rows.size:
         return None
 
     def read(direct: Any) -> None:
-        direct.read_rows(remote, array.path, array.version, rows, out)
+        direct.read_rows(remote, array.path, array.version, rows, out, places)
 
     if reach is not None and reach(read, forced=forced):
         return "direct"
-    if out.nbytes // rows.size <= LARGE_BYTES:
-        fill_rows(remote, array.path, rows, out)
+    if out.nbytes // len(out) <= LARGE_BYTES:
+        fill_rows(remote, array.path, rows, out, places)
         return "decoded"
-    for place, row in zip(out, rows.tolist(), strict=True):
-        array.read(row, place)
+    order = range(rows.size) if places is None else places.tolist()
+    for place, row in zip(order, rows.tolist(), strict=True):
+        array.read(row, out[place, ...])
     return array.last_delivery
 
 
@@ -222,7 +242,13 @@ def named(error: LakeError, number: int, count: int, about: str = "") -> LakeErr
     return type(error)(error.kind, f"selection {number} of {count}{about}: {error.message}")
 
 
-def fill_rows(remote: Remote, path: str, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+def fill_rows(
+    remote: Remote,
+    path: str,
+    rows: NDArray[np.int64],
+    out: NDArray[Any],
+    places: NDArray[np.int64] | None = None,
+) -> None:
     """Read rows of an array, each into its place.
 
     Parameters
@@ -231,6 +257,8 @@ def fill_rows(remote: Remote, path: str, rows: NDArray[np.int64], out: NDArray[A
         Numbers of rows, not negative.
     out
         Array of ``(len(rows), *shape of a row)``.
+    places
+        Row of ``out`` that each goes to; None for their order.
     """
     order = np.argsort(rows, kind="stable")
     head, tail = _around(remote, path)
@@ -239,7 +267,8 @@ def fill_rows(remote: Remote, path: str, rows: NDArray[np.int64], out: NDArray[A
         return b"%b%d%b" % (head, rows[order[number]], tail)
 
     def place(number: int) -> NDArray[Any]:
-        view: NDArray[Any] = out[order[number], ...]
+        row = order[number]
+        view: NDArray[Any] = out[row if places is None else places[row], ...]
         return view
 
     fill(remote, rows.size, request, place, lambda number: int(order[number]))

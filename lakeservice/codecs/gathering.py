@@ -106,7 +106,12 @@ def gather(grid: Grid, wants: Iterable[tuple[Selection, NDArray[Any]]]) -> list[
     return list(found.values())
 
 
-def gather_rows(grid: Grid, rows: NDArray[np.int64], out: NDArray[Any]) -> Iterator[Gathered]:
+def gather_rows(
+    grid: Grid,
+    rows: NDArray[np.int64],
+    out: NDArray[Any],
+    places: NDArray[np.int64] | None = None,
+) -> Iterator[Gathered]:
     """Yield what rows of the first axis want of each chunk, in the order of the file.
 
     Parameters
@@ -117,9 +122,13 @@ def gather_rows(grid: Grid, rows: NDArray[np.int64], out: NDArray[Any]) -> Itera
         Numbers of rows, in any order, the same ones again where wanted.
     out
         Array of ``(len(rows), *shape of a row)``, which receives them.
+    places
+        Row of ``out`` that each goes to; None for their order.
     """
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
+    if places is not None:
+        order = places[order]
     chunks = grid.along_rows(ordered)
     breaks = (np.diff(ordered) != 1) | (np.diff(order) != 1) | (np.diff(chunks) != 0)
     starts = np.concatenate(([0], np.flatnonzero(breaks) + 1, [rows.size]))

@@ -85,12 +85,11 @@ class Frames:
     def _read_node(
         self, node: Array, rows: NDArray[np.int64], out: NDArray[Any], places: NDArray[np.intp]
     ) -> None:
-        if self._axes == 1:
-            out[places] = node.take(rows)
-            return
-        corners = np.stack(np.unravel_index(rows, node.shape[: self._axes]), axis=1)
-        for place, part in zip(places, node.take([*map(tuple, corners.tolist())]), strict=True):
-            out[place] = part
+        wanted: Any = rows
+        if self._axes > 1:
+            corners = np.stack(np.unravel_index(rows, node.shape[: self._axes]), axis=1)
+            wanted = [tuple(corner) for corner in corners.tolist()]
+        node.take(wanted, out, places=places)
 
 
 def _by_node(indices: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.intp]]]:
