@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 from benchmarks import datasets
+from benchmarks.fast import files, measuring
 from benchmarks.figures import figures_of
-from benchmarks.measure import GROUPS, measure_ours, measure_peer
+from benchmarks.measure import FAST, GROUPS, groups_of, measure_ours, measure_peer
+from benchmarks.plot import draw
 from benchmarks.report import save, show
 from benchmarks.servers import Bench, say
 from lakeservice.demo.memory import available, touch
@@ -24,21 +26,26 @@ SPARED = 0.25
 def main() -> int:
     """Measure, print, save; the exit status tells whether every target is met."""
     given = _arguments()
-    only = tuple(given.only.split(",")) if given.only else GROUPS
-    if unknown := set(only) - set(GROUPS):
-        sys.stderr.write(f"unknown {sorted(unknown)}; known are {', '.join(GROUPS)}\n")
+    try:
+        only = groups_of(given.only)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
         return 2
     bench = Bench(given.folder.absolute() / f"{given.scale:g}", given.scale)
     say("touching memory")
     wanted = (2 << 30) + int(TOUCHED_BYTES * min(given.scale, 1.0))
     touch(min(wanted, int(available() * (1 - SPARED))))
     prepare(bench)
+    if groups := measuring.chosen(only):
+        files.prepare(bench, groups)
     ours = measure_ours(bench, only, given.peer)
     peer = measure_peer(bench, only, given.peer) if given.peer else {}
     figures = figures_of(ours, peer, bench.plan["stack_bytes"])
     show(figures, f"lakeservice beside Tiled 0.2.20, scale {given.scale:g}")
-    path = save(figures, Path("benchmarks/results"), given.scale)
+    path = save(figures, given.results, given.scale, {"ours": ours, "peer": peer})
     say(f"written to {path}")
+    if plotted := [figure for figure in figures if figure.group == FAST]:
+        say(f"drawn in {draw(plotted, path.with_suffix('.png'))}")
     if not given.keep:
         shutil.rmtree(bench.folder)
     return 1 if any(figure.met is False for figure in figures) else 0
@@ -48,19 +55,16 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.bench", description=__doc__)
     parser.add_argument("--peer", type=Path, help="Python of an environment with tiled[all]")
     parser.add_argument("--scale", type=float, default=1.0, help="0.1 for a tenth of the data")
-    parser.add_argument("--only", default="", help=f"some of {','.join(GROUPS)}")
+    parser.add_argument("--only", default="", help=f"some of {','.join((*GROUPS, FAST))}")
     parser.add_argument("--folder", type=Path, default=Path(".bench"))
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--keep", action="store_true", help="keep the data for the next run")
     return parser.parse_args()
 
 
 def prepare(bench: Bench) -> None:
     """Make the files that both servers read, where they are not there yet, and the plan."""
-    stack = datasets.Stack(
-        max(40, int(datasets.STACK.frames * bench.scale)),
-        datasets.STACK.height,
-        datasets.STACK.width,
-    )
+    stack = datasets.STACK.scaled(bench.scale, 40)
     short_rows = int(datasets.SHORT_TABLE_ROWS * bench.scale)
     long_rows = int(datasets.LONG_TABLE_ROWS * bench.scale)
     if not (bench.folder / "made").exists():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.entry_figures import entry_figures
+from benchmarks.fast.figures import fast_figures
+from benchmarks.fast.growth_figures import growth_figures
 from benchmarks.found import MB, MS, SERVER, Found, line, times
 from benchmarks.http_figures import http_figures
 from benchmarks.report import Target
@@ -23,6 +25,8 @@ def figures_of(ours: dict[str, Values], peer: dict[str, Values], stack_bytes: in
         *_tables(us, them),
         *entry_figures(us, them),
         *http_figures(us, them),
+        *fast_figures(us, them),
+        *growth_figures(us),
     ]
     return [figure for figure in figures if figure is not None]
 

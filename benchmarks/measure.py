@@ -6,6 +6,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
+from benchmarks.fast import measuring
 from benchmarks.over_http import STOCK, measure_exports, measure_readers, measure_stock
 from benchmarks.register import write_file
 from benchmarks.servers import Bench, ingest, say, search_index
@@ -23,15 +24,37 @@ READS = {
     "search": ("setup", "search"),
 }
 PEER_READS = READS | {"bulk": ("bulk",), "search": ("search",), "create": ("create",)}
-PEER_READS["stock"] = STOCK
+PEER_READS |= {"stock": STOCK, **measuring.PEER}
 GROUPS = (
     *("bulk", "frames", "slices", "table", "search", "create", "start", "register", "index"),
     *("stock", "export", "readers"),
+    *measuring.GROUPS,
 )
-OF_FILES = ("bulk", "frames", "slices", "table", "stock", "export", "readers")
+FAST = "fast"
+"""Stands for all groups of `benchmarks.fast`."""
+OF_FILES = (
+    *("bulk", "frames", "slices", "table", "stock", "export", "readers"),
+    *measuring.GROUPS,
+)
 """Groups that read what was ingested."""
 MANY_FILES = 1_000
 INDEXED_ENTRIES = 1_000_000
+
+
+def groups_of(asked: str) -> tuple[str, ...]:
+    """Return the groups that a list with commas names; all for an empty one.
+
+    Raises
+    ------
+    ValueError
+        There is no such group.
+    """
+    names = [name for name in asked.split(",") if name]
+    if unknown := set(names) - {*GROUPS, FAST}:
+        known = ", ".join((*GROUPS, FAST))
+        raise ValueError(f"unknown {', '.join(sorted(unknown))}; known are {known}")
+    wanted = {*names, *(measuring.GROUPS if FAST in names else ())}
+    return tuple(group for group in GROUPS if group in wanted or not names)
 
 
 def measure_ours(bench: Bench, only: tuple[str, ...], peer: Path | None) -> dict[str, Values]:
@@ -68,6 +91,8 @@ def measure_ours(bench: Bench, only: tuple[str, ...], peer: Path | None) -> dict
         found |= measure_exports(bench)
     if "readers" in only:
         found |= measure_readers(bench)
+    if groups := measuring.chosen(only):
+        found |= measuring.measure_ours(bench, groups, peer)
     if "register" in only:
         found["many"] = register_many(bench)
     if "index" in only:
@@ -107,6 +132,8 @@ def measure_peer(bench: Bench, only: tuple[str, ...], python: Path) -> dict[str,
             with bench.tiled(python) as server:
                 values = bench.ask(python, "client_peer", name)
                 found[name] = values | {"server_bytes": server.peak_bytes}
+    if groups := measuring.chosen(only):
+        found |= measuring.measure_peer(bench, groups, python)
     if "start" in only:
         say("Tiled: start")
         with bench.tiled(python) as server:

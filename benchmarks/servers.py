@@ -67,6 +67,7 @@ class Bench:
             *(str(python), "-m", "tiled", "serve", "catalog", str(database)),
             *(["--init"] if not database.exists() else []),
             *("--write", str(store / "data"), "--read", str(self.files)),
+            *("--read", str(self.folder / "more")),
             *("--api-key", KEY, "--port", str(port)),
         ]
         return ServerProcess(command, f"{url}/api/v1/", self.folder / "tiled.log")

@@ -1,8 +1,8 @@
 """The limit of every read over Arrow Flight: a server and a client that do nothing but move bytes.
 
-``python -m benchmarks.fast.bare_flight FOLDER`` serves an array of `DecodeLoop`, decoded once into
-memory, and prints its port. What it sends lies ready as Arrow batches; the client copies them
-into place. There are no nodes, no keys and no plans.
+``python -m benchmarks.fast.bare_flight [FOLDER]`` serves an array of `DecodeLoop`, decoded once
+into memory, and prints its port. What it sends lies ready as Arrow batches; the client copies
+them into place. There are no nodes, no keys and no plans.
 """
 
 from __future__ import annotations
@@ -70,9 +70,7 @@ class BareClient:
         location = f"grpc://127.0.0.1:{port}"
         # one connection for all would be one TCP stream
         own = [("grpc.use_local_subchannel_pool", 1)]
-        self._clients = [
-            flight.FlightClient(location, generic_options=own) for _ in range(streams)
-        ]
+        self._clients = [flight.FlightClient(location, generic_options=own) for _ in range(streams)]
 
     def into(self, out: np.ndarray) -> None:
         """Fill ``out`` with as many bytes from the start of the buffer."""
@@ -109,9 +107,14 @@ def _bytes(batch: pa.RecordBatch) -> np.ndarray:
 
 
 @contextmanager
-def bare_server(folder: Path) -> Iterator[int]:
-    """Serve the array in a Zarr folder from a process of its own; gives the port."""
-    command = [sys.executable, "-m", "benchmarks.fast.bare_flight", str(folder)]
+def bare_server(folder: Path | None = None) -> Iterator[int]:
+    """Serve the array in a Zarr folder from a process of its own; gives the port.
+
+    Without a folder there are small answers only.
+    """
+    command = [sys.executable, "-m", "benchmarks.fast.bare_flight"]
+    if folder is not None:
+        command.append(str(folder))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as process:
         if process.stdout is None or process.stdin is None:
             raise SystemExit("no pipes to the bare server")
@@ -119,9 +122,12 @@ def bare_server(folder: Path) -> Iterator[int]:
         process.stdin.close()  # it ends with its input
 
 
-def main(folder: Path) -> None:
+def main(folder: Path | None) -> None:
     """Serve until the standard input ends."""
-    server = BareServer(DecodeLoop(folder).read().reshape(-1).view(np.uint8))
+    held = np.zeros(SMALL_BYTES, np.uint8)
+    if folder is not None:
+        held = DecodeLoop(folder).read().reshape(-1).view(np.uint8)
+    server = BareServer(held)
     serving = threading.Thread(target=server.serve)
     serving.start()
     sys.stdout.write(f"{server.port}\n")
@@ -132,4 +138,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]) if sys.argv[1:] else None)

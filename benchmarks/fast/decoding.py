@@ -54,7 +54,7 @@ class DecodeLoop:
     @property
     def size_bytes(self) -> int:
         """Bytes of the array."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        return math.prod(self.shape) * int(self.dtype.itemsize)
 
     def read(self) -> np.ndarray:
         """Return the array in fresh memory."""
@@ -76,7 +76,7 @@ class DecodeLoop:
                 return
             opened = os.open(self._files[number], os.O_RDONLY)
             try:
-                length = os.readv(opened, [held])
+                length = os.readv(opened, [held.data])
             finally:
                 os.close(opened)
             stored = held[:length]
