@@ -45,6 +45,8 @@ class Limits:
     """Answers above this size are offered as several endpoints."""
     small_bytes: int = 8 << 20
     """Answers up to this size are read in one piece, without a prefetching thread."""
+    chunk_cache_mb: int = 64
+    """Decoded chunks that are kept for small reads that want them again, in MB; 0 keeps none."""
     ticket_s: int = 3600
     """How long a ticket is good for, in seconds."""
     upload_bytes: int = 1 << 40

@@ -117,6 +117,7 @@ class Engine:
         out: NDArray[Any],
         jobs: Iterable[tuple[Piece, Buffer | None, int]],
         chain: Chain,
+        path: str = "",
     ) -> None:
         """Decode chunks into their places in an array.
 
@@ -127,13 +128,15 @@ class Engine:
         jobs
             What a chunk gives, its encoded bytes (None for the fill value), and
             its filter mask.
+        path
+            Of the node, for errors.
 
         Raises
         ------
         CorruptError
-            ``corrupt-chunk``, naming the chunk by its position.
+            ``corrupt-chunk``, naming node and chunk.
         """
-        self.run(_job(out, chain, *job) for job in jobs)
+        self.run(_job(out, chain, path, *job) for job in jobs)
 
     def close(self) -> None:
         """End the threads when their tasks are done."""
@@ -154,14 +157,19 @@ def _chain(
 
 
 def _job(
-    out: NDArray[Any], chain: Chain, piece: Piece, encoded: Buffer | None, filter_mask: int
+    out: NDArray[Any],
+    chain: Chain,
+    path: str,
+    piece: Piece,
+    encoded: Buffer | None,
+    filter_mask: int,
 ) -> Callable[[], None]:
     def task() -> None:
         target = piece.place_in(out)
         if encoded is None:
             chain.fill_into(target)
             return
-        with naming(piece.position):
+        with naming(piece.position, path):
             chain.decode_part(
                 Held(encoded), piece.shape, piece.source, target, filter_mask=filter_mask
             )
@@ -170,9 +178,12 @@ def _job(
 
 
 @contextmanager
-def naming(position: tuple[int, ...]) -> Iterator[None]:
-    """Add the chunk's position to the errors that are raised inside."""
+def naming(position: tuple[int, ...], path: str = "") -> Iterator[None]:
+    """Add a chunk's position, and the path of its node, to the errors that are raised inside."""
     try:
         yield
     except CorruptError as error:
-        raise CorruptError(error.kind, f"chunk {position} is corrupt: {error.message}") from error
+        node = f" of {path!r}" if path else ""
+        raise CorruptError(
+            error.kind, f"chunk {position}{node} is corrupt: {error.message}"
+        ) from error

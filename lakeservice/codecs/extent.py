@@ -43,15 +43,15 @@ class OpenFile:
     """Encoded bytes in a file that is open; the descriptor belongs to somebody else."""
 
     def __init__(self, descriptor: int, offset: int, length: int) -> None:
-        self._descriptor = descriptor
-        self._offset = offset
+        self.descriptor = descriptor
+        self.offset = offset
         self.length = length
 
     def read(self, offset: int, length: int) -> Buffer:
         """Read these bytes."""
         if not 0 <= offset <= offset + length <= self.length:
             raise DecodeError(f"{self.length} bytes are stored, fewer than their header says")
-        found = os.pread(self._descriptor, length, self._offset + offset)
+        found = os.pread(self.descriptor, length, self.offset + offset)
         if len(found) != length:
             raise DecodeError(f"the file ends {length - len(found)} bytes before the chunk does")
         return found
@@ -62,7 +62,7 @@ class OpenFile:
             raise DecodeError(f"{self.length} bytes are stored, {out.size} expected")
         done = 0
         while done < out.size:
-            count = os.preadv(self._descriptor, [out[done:].data], self._offset + offset + done)
+            count = os.preadv(self.descriptor, [out[done:].data], self.offset + offset + done)
             if not count:
                 raise DecodeError(f"the file ends {out.size - done} bytes before the chunk does")
             done += count

@@ -105,7 +105,7 @@ class Crc32cStep(Step):
 
     def encode(self, decoded: Buffer) -> Buffer:
         """Return the payload and its checksum."""
-        return b"".join((decoded, _crc32c(decoded).to_bytes(4, "little")))
+        return bytes(decoded) + _crc32c(decoded).to_bytes(4, "little")
 
 
 def _crc32c(payload: Buffer) -> int:

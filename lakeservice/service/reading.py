@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakeservice.codecs.cache import ChunkCache
+from lakeservice.service.array_plans import Plan, plan_array
 from lakeservice.service.row_plans import RowPlan, plan_rows
 from lakeservice.storage.arrays import EncodedChunk, StoredArray
 from lakeservice.storage.frames import Frame, frames
@@ -35,18 +36,6 @@ OPEN_CACHE = 512
 """Arrays and tables that are kept opened."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a read will cost, found without touching data."""
-
-    rows: int
-    """Rows of the answer along its first kept axis; 1 for a single element."""
-    answer_bytes: int
-    """Decoded size."""
-    parts: tuple[tuple[int, int], ...]
-    """Row ranges that can be read side by side."""
-
-
 class Reader:
     """Opens the data of nodes and reads from it; thread-safe.
 
@@ -64,6 +53,7 @@ class Reader:
         self._objects = objects
         self._files = files
         self._limits = limits
+        self._chunks = ChunkCache(limits.chunk_cache_mb << 20)
         self._lock = threading.Lock()
         self._lengths: dict[tuple[str, int], int] = {}
         self._open: OrderedDict[tuple[str, int], StoredArray | StoredTable] = OrderedDict()
@@ -96,7 +86,14 @@ class Reader:
                 ErrorKind.WRONG_FAMILY, f"{node.path!r} has no array data of its own to read"
             )
         array = StoredArray(
-            self._objects, structure, source.storage, source.assets, fetch_files=self._files
+            self._objects,
+            structure,
+            source.storage,
+            source.assets,
+            fetch_files=self._files,
+            path=node.path,
+            cache=self._chunks,
+            version=(node.id, node.version),
         )
         self._keep(node, array)
         return array
@@ -128,19 +125,10 @@ class Reader:
         self._keep(node, table)
         return table
 
-    def plan(self, node: Node, selection: Selection) -> Plan:
+    def plan(self, node: Node, selection: Selection, *, encoded: bool = False) -> Plan:
         """Return what reading a selection will cost, and how it can be split."""
         structure = self.structure(node)
-        answer_bytes = selection.size * structure.data_type.itemsize
-        shape = selection.shape
-        rows = shape[0] if shape else 1
-        wanted = min(max(1, math.ceil(answer_bytes / self._limits.endpoint_bytes)), 8, max(rows, 1))
-        if wanted == 1 or rows < 2:
-            return Plan(rows, answer_bytes, ((0, rows),))
-        step = math.ceil(rows / wanted)
-        step = _aligned(step, structure, selection)
-        starts = range(0, rows, step)
-        return Plan(rows, answer_bytes, tuple((n, min(n + step, rows)) for n in starts))
+        return plan_array(structure, selection, self._limits.endpoint_bytes, encoded=encoded)
 
     def read_array(self, node: Node, selection: Selection) -> Iterator[np.ndarray[Any, Any]]:
         """Yield the selected elements in C order, in blocks of bounded size.
@@ -370,15 +358,6 @@ def _leading(selection: Selection, itemsize: int, limit: int) -> Iterator[Select
         chosen = Axis(position, 1, 1, drop=True)
         axes = (*selection.axes[:first], chosen, *selection.axes[first + 1 :])
         yield from _leading(Selection(axes), itemsize, limit)
-
-
-def _aligned(step: int, structure: ArrayStructure, selection: Selection) -> int:
-    """Round a number of rows up to whole chunks of the first axis, where that is its meaning."""
-    sizes = structure.chunks[0]
-    first = selection.axes[0]
-    if first.drop or first.step != 1 or not isinstance(sizes, int):
-        return step
-    return math.ceil(step / sizes) * sizes
 
 
 def rows_of(selection: Selection, rows: tuple[int, int]) -> Selection:

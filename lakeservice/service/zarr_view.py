@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lakeservice.codecs.chain import Chain
+from lakeservice.codecs.engine import naming
 from lakeservice.storage.zarr_forms import ZarrForm, array_document_v2, zarr_form
 from lakeservice.storage.zarr_metadata import array_document
 from schemas.chunks import ArrayStorage
@@ -18,7 +19,9 @@ from schemas.ticket import Search
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lakeservice.codecs.steps import Buffer
     from lakeservice.service.service import Service
+    from lakeservice.storage.arrays import EncodedChunk, StoredArray
     from lakeservice.storage.zarr_forms import Version
     from schemas.entry import Node
 
@@ -149,17 +152,24 @@ class ZarrView:
             if chunk.encoded is None:
                 if not any(form.layout.fill_value):
                     return None
-            elif form.same_bytes and not chunk.filter_mask:
-                if len(form.layout.codecs) < len(array.storage.layout.codecs):
-                    return bytes(array.chain.unsealed(chunk.encoded))
-                return bytes(chunk.encoded)
-            elif array.chain.dtype == array.dtype:
-                frame = array.chain.as_blosc(
-                    chunk.encoded, chunk.shape, filter_mask=chunk.filter_mask
-                )
-                if frame is not None and chunk.shape == form.layout.chunk_shape:
-                    return bytes(frame)
+                continue
+            with naming(chunk.position, node.path):
+                found = _as_shown(array, form, chunk)
+            if found is not None:
+                return bytes(found)
         return Chain.of(form.layout).encode(array.read(selection))
+
+
+def _as_shown(array: StoredArray, form: ZarrForm, chunk: EncodedChunk) -> Buffer | None:
+    """Return a stored chunk as a reader expects it; None where it has to be made anew."""
+    if chunk.encoded is None:
+        return None
+    if form.same_bytes and not chunk.filter_mask:
+        cut = len(form.layout.codecs) < len(array.storage.layout.codecs)
+        return array.chain.unsealed(chunk.encoded) if cut else chunk.encoded
+    if array.chain.dtype != array.dtype or chunk.shape != form.layout.chunk_shape:
+        return None
+    return array.chain.as_blosc(chunk.encoded, chunk.shape, filter_mask=chunk.filter_mask)
 
 
 def dims_of(node: Node, structure: ArrayStructure) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from functools import partial
 from itertools import islice
@@ -12,22 +11,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lakeservice.codecs.chain import Chain
-from lakeservice.codecs.engine import Engine, naming
-from lakeservice.codecs.extent import Extent, Held, OpenFile
+from lakeservice.codecs.engine import Engine
 from lakeservice.codecs.gathering import Gathered, gather
 from lakeservice.codecs.grid import Grid, Piece
-from lakeservice.storage.chunk_index import ChunkIndex
+from lakeservice.storage.chunk_reader import ChunkReader
 from lakeservice.storage.locations import ByteRange, places_of
-from schemas.chunks import Indexed, Inline
-from schemas.errors import CorruptError, ErrorKind
+from lakeservice.storage.outgoing import in_turn, side_by_side
 from schemas.selection import Axis, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
+    from lakeservice.codecs.cache import ChunkCache
     from lakeservice.codecs.steps import Buffer
     from lakeservice.storage.files import FileReader
     from lakeservice.storage.objects import Objects
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
 _AHEAD_BYTES = 64 << 20  # decoded but not yet taken by whoever reads blocks
 _AHEAD = 8
 _TASK_BYTES = 256 << 10  # smaller chunks share a task
+_SMALL_BYTES = 8 << 20  # answers up to it may want their chunks again soon
 _LOOKUP = 512  # chunks that are looked up together
 
 
@@ -67,6 +66,12 @@ class StoredArray:
         Registered files that ``storage`` refers to by number.
     fetch_files
         Reader of registered files.
+    path
+        Of the node, for errors.
+    cache
+        Keeps decoded chunks that small reads want again and again.
+    version
+        Tells this version of the node from all others; without it nothing is kept.
     """
 
     def __init__(
@@ -77,17 +82,28 @@ class StoredArray:
         assets: Sequence[Asset] = (),
         *,
         fetch_files: FileReader,
+        path: str = "",
+        cache: ChunkCache | None = None,
+        version: Hashable = None,
     ) -> None:
         self.structure = structure
         self.storage = storage
         self.dtype = structure.dtype
         self.grid = Grid.of(structure)
         self.chain = Chain.of(storage.layout)
-        self._objects = objects
-        self._files = fetch_files
-        self._assets = {asset.num: asset for asset in assets}
+        self.path = path
         self._places = places_of(storage, self.grid, objects)
-        self._root = None if objects.root is None else os.fspath(objects.root)
+        self._is_near = self._places is None or objects.root is not None
+        self._reader = ChunkReader(
+            objects,
+            storage,
+            self.chain,
+            assets,
+            fetch_files,
+            path=path,
+            cache=cache,
+            version=version,
+        )
 
     def ranges(self, pieces: Sequence[Piece]) -> list[ByteRange | None]:
         """Return where the chunk of each piece lies; None where it is absent (fill value).
@@ -112,22 +128,10 @@ class StoredArray:
         found: list[Buffer | None] = [None] * len(ranges)
 
         def put(number: int, place: ByteRange | None) -> None:
-            found[number] = self._fetch(place)
+            found[number] = self._reader.fetch(place)
 
         self._engine.run(partial(put, *each) for each in enumerate(ranges))
         return found
-
-    def _fetch(self, place: ByteRange | None) -> Buffer | None:
-        if place is None:
-            return None
-        if place.name is not None:
-            found = self._objects.get(place.name)
-            if found is None and place.required:
-                raise _lost()
-            return found
-        if isinstance(self.storage.location, Inline):
-            return self.storage.location.payload
-        return self._files.read(self.asset(place.asset), place.offset, place.length)
 
     def read(self, selection: Selection, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the selected elements; shape ``selection.kept_shape``, the structure's dtype.
@@ -146,7 +150,8 @@ class StoredArray:
         """
         if out is None:
             out = np.empty(selection.kept_shape, self.dtype)
-        self._engine.run(self._tasks(selection, out))
+        again = out.nbytes <= _SMALL_BYTES
+        self._engine.run(self._tasks(selection, out, again=again))
         return out
 
     def read_each(self, selections: Sequence[Selection], outs: Sequence[NDArray[Any]]) -> None:
@@ -167,7 +172,7 @@ class StoredArray:
         )
 
     def _fill_gathered(self, gathered: Gathered, place: ByteRange | None) -> None:
-        gathered.fill(lambda piece, out: self.fill_piece(piece, place, out))
+        gathered.fill(lambda piece, out: self._reader.fill(piece, place, out, again=True))
 
     def blocks(
         self, selection: Selection, *, target_bytes: int = 4 << 20
@@ -259,84 +264,33 @@ class StoredArray:
         CorruptError
             As in `fetch`.
         """
-        engine = self._engine
-        waiting: deque[tuple[Piece, ByteRange | None, Future[Any]]] = deque()
-        pending = self._placed(selection)
-        limit = 2 * engine.threads
-        try:
-            while True:
-                for piece, place in islice(pending, limit - len(waiting)):
-                    waiting.append((piece, place, engine.submit(_Fetching(self._fetch, place))))
-                if not waiting:
-                    return
-                piece, place, future = waiting.popleft()
-                with naming(piece.position):
-                    encoded = future.result()
-                mask = 0 if place is None else place.filter_mask
-                yield EncodedChunk(piece.position, piece.origin, piece.shape, encoded, mask)
-        finally:
-            for _, _, future in waiting:
-                future.cancel()
+        placed = self._placed(selection)
+        found = (
+            in_turn(placed, self._reader)
+            if self._is_near
+            else side_by_side(placed, self._reader, self._engine)
+        )
+        for piece, place, encoded in found:
+            mask = 0 if place is None else place.filter_mask
+            yield EncodedChunk(piece.position, piece.origin, piece.shape, encoded, mask)
 
     @property
     def _engine(self) -> Engine:
-        near = self._places is None or self._root is not None
-        return Engine.shared() if near else Engine.shared_far()
+        return Engine.shared() if self._is_near else Engine.shared_far()
 
     def _placed(self, selection: Selection) -> Iterator[tuple[Piece, ByteRange | None]]:
         pieces = self.grid.pieces(selection)
         while batch := list(islice(pieces, _LOOKUP)):
             yield from zip(batch, self.ranges(batch), strict=True)
 
-    def _tasks(self, selection: Selection, out: NDArray[Any]) -> Iterator[Callable[[], None]]:
+    def _tasks(
+        self, selection: Selection, out: NDArray[Any], *, again: bool = False
+    ) -> Iterator[Callable[[], None]]:
         placed = self._placed(selection)
         chunk_bytes = self.chain.stored_bytes(self.storage.layout.chunk_shape)
         together = max(1, _TASK_BYTES // max(1, chunk_bytes))
         while batch := list(islice(placed, together)):
-            yield _Filling(self, batch, out)
-
-    def fill_piece(self, piece: Piece, place: ByteRange | None, out: NDArray[Any]) -> None:
-        """Put what one chunk gives into its place in the answer."""
-        target = piece.place_in(out)
-        if place is None:
-            self.chain.fill_into(target)
-            return
-        with naming(piece.position):
-            if place.name is None:
-                if isinstance(self.storage.location, Inline):
-                    self._decode(Held(self.storage.location.payload), piece, place, target)
-                else:
-                    file = self._files.extent(self.asset(place.asset), place.offset, place.length)
-                    self._decode(file, piece, place, target)
-            elif self._root is not None:
-                self._fill_local(f"{self._root}/{place.name}", piece, place, target)
-            else:
-                encoded = self._objects.get(place.name)
-                if encoded is not None:
-                    self._decode(Held(encoded), piece, place, target)
-                elif place.required:
-                    raise _lost()
-                else:
-                    self.chain.fill_into(target)
-
-    def _fill_local(self, path: str, piece: Piece, place: ByteRange, target: NDArray[Any]) -> None:
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            if place.required:
-                raise _lost() from None
-            self.chain.fill_into(target)
-            return
-        try:
-            extent = OpenFile(descriptor, 0, os.fstat(descriptor).st_size)
-            self._decode(extent, piece, place, target)
-        finally:
-            os.close(descriptor)
-
-    def _decode(self, extent: Extent, piece: Piece, place: ByteRange, target: NDArray[Any]) -> None:
-        self.chain.decode_part(
-            extent, piece.shape, piece.source, target, filter_mask=place.filter_mask
-        )
+            yield _Filling(self._reader, batch, out, again=again)
 
     def asset(self, number: int) -> Asset:
         """Return a registered file by the number that chunks refer to it.
@@ -346,47 +300,28 @@ class StoredArray:
         CorruptError
             ``asset-missing``: the entry has no such file.
         """
-        found = self._assets.get(number)
-        if found is None and isinstance(self.storage.location, Indexed):
-            index = ChunkIndex.of(self._objects, self.storage.location.index)
-            found = index.assets.get(number)
-        if found is None:
-            raise CorruptError(
-                ErrorKind.ASSET_MISSING, f"the entry has no asset number {number}; ingest it again"
-            )
-        return found
+        return self._reader.asset(number)
 
 
 class _Filling:
     """A task: some chunks to be decoded into their places."""
 
     def __init__(
-        self, array: StoredArray, pieces: list[tuple[Piece, ByteRange | None]], out: NDArray[Any]
+        self,
+        reader: ChunkReader,
+        pieces: list[tuple[Piece, ByteRange | None]],
+        out: NDArray[Any],
+        *,
+        again: bool,
     ) -> None:
-        self._array = array
+        self._reader = reader
         self._pieces = pieces
         self._out = out
+        self._again = again
 
     def __call__(self) -> None:
         for piece, place in self._pieces:
-            self._array.fill_piece(piece, place, self._out)
-
-
-class _Fetching:
-    """A task: one chunk to be fetched."""
-
-    def __init__(
-        self, fetch: Callable[[ByteRange | None], Buffer | None], place: ByteRange | None
-    ) -> None:
-        self._fetch = fetch
-        self._place = place
-
-    def __call__(self) -> Buffer | None:
-        return self._fetch(self._place)
-
-
-def _lost() -> CorruptError:
-    return CorruptError(ErrorKind.CORRUPT_CHUNK, "it was written, but is not there any more")
+            self._reader.fill(piece, place, self._out, again=self._again)
 
 
 def _prepend(first: Iterable[Selection], rest: Iterator[Selection]) -> Iterator[Selection]:

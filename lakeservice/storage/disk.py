@@ -6,8 +6,9 @@ import errno
 import io
 import os
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from lakeservice.codecs.extent import OpenFile
 from schemas.errors import ErrorKind, LakeError, UnavailableError
 
 if TYPE_CHECKING:
@@ -46,6 +47,31 @@ def store_errors(expected: tuple[type[OSError], ...] = ()) -> Iterator[None]:
         raise UnavailableError(
             ErrorKind.STORE_UNAVAILABLE, f"the lake's disk refuses: {reason.lower()}"
         ) from error
+
+
+class OwnFile(OpenFile):
+    """An object of the lake on this disk, open for as long as this is held."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, 0, os.fstat(descriptor).st_size)
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+    @classmethod
+    def open(cls, path: str) -> Self | None:
+        """Open a file, or return None where there is none.
+
+        Raises
+        ------
+        UnavailableError
+            ``store-unavailable``: the disk refuses.
+        """
+        try:
+            with store_errors(ABSENT):
+                return cls(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except ABSENT:
+            return None
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def frames(array: StoredArray, selection: Selection) -> Iterator[Frame] | None:
 def _frames(array: StoredArray, selection: Selection) -> Iterator[Frame]:
     chunks = array.encoded(selection)
     for piece, chunk in zip(array.grid.pieces(selection), chunks, strict=True):
-        with naming(chunk.position):
+        with naming(chunk.position, array.path):
             yield _as_stored(array, piece, chunk) or blosc_frame(_decoded(array, piece, chunk))
 
 

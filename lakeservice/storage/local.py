@@ -7,6 +7,7 @@ import io
 import os
 import secrets
 import stat
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -28,12 +29,14 @@ from lakeservice.storage.layout import TEMPORARY
 from schemas.errors import ErrorKind, LakeError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _SYNC_THREADS = 16
 _MAX_ANCHORED = 10_000
+_SETTLED_NS = 1_000_000_000
+"""Files written later than this ago may be written again within one tick of the disk's clock."""
 
 
 class LocalStore:
@@ -115,6 +118,13 @@ class LocalStore:
         """Return when an object was written, or None."""
         found = self._stat(name)
         return None if found is None else found.st_mtime
+
+    def stamp(self, name: str) -> Hashable:
+        """Return inode, time and size; None while the clock of the disk may be too coarse."""
+        found = self._stat(name)
+        if found is None or time.time_ns() - found.st_mtime_ns < _SETTLED_NS:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete what is there of these objects."""

@@ -12,7 +12,7 @@ from lakeservice.storage.remote import RemoteStore
 from schemas.errors import CorruptError, ErrorKind, InvalidRequestError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 Buffer = bytes | bytearray | memoryview
 """Bytes as they are handed around: anything that NumPy and codecs take without a copy."""
@@ -46,6 +46,9 @@ class Store(Protocol):
 
     def modified_s(self, name: str) -> float | None:
         """Return when an object was written, or None."""
+
+    def stamp(self, name: str) -> Hashable:
+        """As `Objects.stamp`."""
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete what is there of these objects."""
@@ -174,6 +177,13 @@ class Objects:
     def modified_s(self, name: str) -> float | None:
         """Return when an object was written, in s since 1970; None if it is not there."""
         return self._store.modified_s(_checked(name))
+
+    def stamp(self, name: str) -> Hashable:
+        """Return what tells the object's bytes from all others that had or will have its name.
+
+        None where there is no object, or nothing to tell them by: it has just been written.
+        """
+        return self._store.stamp(_checked(name))
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects; those that are not there are no error."""

@@ -22,7 +22,7 @@ from schemas.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from obstore.store import ObjectStore
@@ -134,6 +134,13 @@ class RemoteStore:
         """Return when an object was written, or None."""
         found = self._head(name)
         return None if found is None else float(found["last_modified"].timestamp())
+
+    def stamp(self, name: str) -> Hashable:
+        """Return the entity tag, time and size, or None."""
+        found = self._head(name)
+        if found is None or not found.get("e_tag"):
+            return None
+        return found["e_tag"], found["last_modified"], found["size"]
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete what is there of these objects."""
