@@ -383,7 +383,7 @@ class Array(Reductions):
         dropped = tuple(number for number, axis in enumerate(chosen.axes) if axis.drop)
         place = np.expand_dims(out, dropped)
         self._remote.read(
-            request, lambda reader: encoded.receive(reader, chosen, place, moved), lane
+            request, lambda reader: encoded.receive(reader, chosen, place, moved, self.path), lane
         )
 
     def _facts(self) -> list[tuple[str, str]]:

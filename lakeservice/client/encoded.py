@@ -58,6 +58,7 @@ def receive(
     selection: Selection,
     out: NDArray[Any],
     moved: Callable[[int], None] | None = None,
+    path: str = "",
 ) -> None:
     """Decode a stream of stored chunks into ``out``.
 
@@ -71,6 +72,8 @@ def receive(
         Array of the selection's ``kept_shape``.
     moved
         Told the decoded bytes of each chunk.
+    path
+        Of the node, for errors.
 
     Raises
     ------
@@ -90,7 +93,8 @@ def receive(
             f"{document.structure.shape} now; refresh() the node",
         )
     pieces = Grid.of(document.structure).pieces(selection)
-    Engine.shared().fill(out, _jobs(reader, pieces, moved, out.itemsize), Chain.of(document.layout))
+    jobs = _jobs(reader, pieces, moved, out.itemsize)
+    Engine.shared().fill(out, jobs, Chain.of(document.layout), path)
 
 
 def _jobs(
