@@ -251,13 +251,16 @@ def _tail(file: Any) -> bytes:
     length = int.from_bytes(tail[-8:-4], "little") + 8
     if tail[-4:] != _MAGIC or length > size:
         raise pa.ArrowInvalid("no metadata at the end of the file")
-    return tail[-length:] if length <= len(tail) else file.read_at(length, size - length)  # type: ignore[no-any-return]
+    if length > len(tail):
+        tail = file.read_at(length, size - length)
+    return tail[-length:]
 
 
 def _width(dtype: pa.DataType) -> float | None:
     """Return the bytes of an element; None where elements differ or have parts."""
     if pa.types.is_primitive(dtype) or pa.types.is_fixed_size_binary(dtype):
-        return dtype.bit_width / 8
+        width: float = dtype.bit_width / 8
+        return width
     return None
 
 

@@ -147,10 +147,11 @@ class Signer:
 
     def _sign(self, purpose: bytes, payload: bytes) -> bytes:
         body = purpose + payload
-        return hmac.digest(self._key, body, _DIGEST) + body
+        # The purpose comes first: what is signed never begins as a JSON document does.
+        return body + hmac.digest(self._key, body, _DIGEST)
 
     def _open(self, purpose: bytes, signed: bytes, decoder: Any, what: str) -> Any:
-        digest, body = signed[:_SIZE], signed[_SIZE:]
+        body, digest = signed[:-_SIZE], signed[-_SIZE:]
         expected = hmac.digest(self._key, body, _DIGEST)
         if body[:1] != purpose or not hmac.compare_digest(digest, expected):
             raise InvalidRequestError(ErrorKind.BAD_TICKET, f"this server did not sign this {what}")

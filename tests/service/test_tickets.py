@@ -57,3 +57,11 @@ def test_a_receipt_is_no_ticket() -> None:
     assert signer.open_receipt(signer.receipt(receipt)) == receipt
     with pytest.raises(InvalidRequestError):
         signer.open_ticket(signer.receipt(receipt))
+
+
+def test_no_ticket_begins_as_a_json_document_does() -> None:
+    signer = Signer(b"k")
+    request = ReadArray(path="a")
+    for version in range(600):
+        ticket = Ticket(request=request, id="n", version=version, expires=9e9, principal="p")
+        assert signer.ticket(ticket)[:1] != b"{"
