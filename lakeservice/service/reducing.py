@@ -6,7 +6,6 @@ import math
 import threading
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +13,8 @@ import numpy as np
 
 from lakeservice.codecs.engine import Engine
 from lakeservice.service.cells import gathered
-from lakeservice.service.folds import (
-    Span,
-    bin_bytes,
-    counts_of,
-    fold_of,
-    place_of,
-    result_dtype,
-)
-from schemas.errors import ErrorKind, InvalidRequestError, UnavailableError
-from schemas.structures import ArrayStructure
-from schemas.ticket import STATISTICS, BinArray, ReduceArray
+from lakeservice.service.folds import Span, bin_bytes, counts_of, fold_of, place_of
+from schemas.errors import ErrorKind, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,8 +23,7 @@ if TYPE_CHECKING:
 
     from lakeservice.service.cells import Box, Cell, Cells
     from lakeservice.service.folds import Fold
-    from schemas.selection import Selection
-    from schemas.ticket import Statistic
+    from lakeservice.service.reduction import Reduction
 
 MEMORY_BYTES = 160 << 20
 """What all answers in the making may take, together, in bytes; each may take the least."""
@@ -46,102 +35,10 @@ BLOCK_BYTES = 4 << 20
 _BAND_BYTES = 1 << 20  # what one thread looks at, at a time: it stays in the processor's cache
 
 
-@dataclass(frozen=True)
-class Reduction:
-    """What is asked, checked: which elements become which.
-
-    Every axis of the array is cut into bins of some elements each, so that both ways
-    to ask are one: an axis that goes is a single bin, one that stays has bins of one.
-    """
-
-    selection: Selection
-    how: Statistic
-    factors: tuple[int, ...]
-    """Elements in a bin, for each axis of the array."""
-    answer: ArrayStructure
-    """The answer as an array: shape, dtype, names of its axes."""
-    ddof: float = 0
-
-    @property
-    def bins(self) -> tuple[int, ...]:
-        """Number of bins along each axis of the array."""
-        pairs = zip(self.selection.axes, self.factors, strict=True)
-        return tuple(-(-axis.count // factor) for axis, factor in pairs)
-
-
-def planned(
-    request: ReduceArray | BinArray, structure: ArrayStructure, selection: Selection
-) -> Reduction:
-    """Return what a request means for an array; reads nothing.
-
-    Raises
-    ------
-    InvalidRequestError
-        ``bad-request``: axes or factors that do not fit, a dtype that cannot be so
-        reduced, the least or largest of nothing.
-    """
-    if request.how not in STATISTICS:
-        raise _bad(f"cannot do {request.how!r}; there are {', '.join(STATISTICS)}")
-    dtype = result_dtype(request.how, structure.dtype)
-    if dtype is None:
-        raise _bad(
-            f"{request.how} of {structure.dtype} is not defined; "
-            "numbers have all of " + ", ".join(STATISTICS) + ", times have min and max"
-        )
-    kept = [number for number, axis in enumerate(selection.axes) if not axis.drop]
-    counts = [selection.axes[number].count for number in kept]
-    lengths: list[int]
-    if isinstance(request, BinArray):
-        sizes = _factors(request.factors, counts)
-        lengths = [-(-count // size) for count, size in zip(counts, sizes, strict=True)]
-        left, ddof = kept, 0.0
-    else:
-        gone = _axes(request.axis, len(kept))
-        sizes = [max(1, n) if one in gone else 1 for one, n in enumerate(counts)]
-        stay = [one for one in range(len(kept)) if request.keepdims or one not in gone]
-        lengths = [(1 if one in gone else counts[one]) for one in stay]
-        left, ddof = [kept[one] for one in stay], request.ddof
-        if not math.isfinite(ddof):
-            raise _bad(f"ddof={ddof}; it is a number, mostly 0 or 1")
-    if request.how in ("min", "max") and not selection.size and 0 not in lengths:
-        raise _bad(f"the selection has no elements, shape {selection.shape}: no {request.how}")
-    factors: list[int] = [1] * len(selection.axes)
-    for number, size in zip(kept, sizes, strict=True):
-        factors[number] = size
-    dims = None if structure.dims is None else tuple(structure.dims[number] for number in left)
-    answer = ArrayStructure.from_numpy(tuple(lengths), dtype, dims=dims)
-    return Reduction(selection, request.how, tuple(factors), answer, ddof)
-
-
-def _axes(asked: Sequence[int] | None, axes: int) -> set[int]:
-    if asked is None:
-        return set(range(axes))
-    found = set()
-    for axis in asked:
-        if not -axes <= axis < axes:
-            raise _bad(f"axis {axis} of a selection of {axes} axes; there are 0 to {axes - 1}")
-        if axis % axes in found:
-            raise _bad(f"axis {axis} is asked for twice")
-        found.add(axis % axes)
-    return found
-
-
-def _factors(asked: Sequence[int], counts: Sequence[int]) -> list[int]:
-    if len(asked) != len(counts):
-        raise _bad(
-            f"{len(asked)} factors for a selection of {len(counts)} axes; "
-            "give one for each, 1 where an axis stays as it is"
-        )
-    for factor in asked:
-        if factor < 1:
-            raise _bad(f"a factor of {factor}; it is 1 or more")
-    return [min(factor, max(1, count)) for factor, count in zip(asked, counts, strict=True)]
-
-
 def reduced(
     reduction: Reduction, cells: Cells, is_over: Callable[[], bool] = lambda: False
 ) -> Iterator[NDArray[Any]]:
-    """Yield the elements of an answer in C order, in blocks of bounded size.
+    """Yield an answer in C order, in blocks of bounded size.
 
     Parameters
     ----------
@@ -153,7 +50,8 @@ def reduced(
     Yields
     ------
     numpy.ndarray
-        One-dimensional, in the answer's dtype.
+        Consecutive entries of the answer's first axis, or of one after it where they are
+        large; in the answer's dtype.
 
     Raises
     ------
@@ -166,7 +64,8 @@ def reduced(
         yield from _of_nothing(reduction)
         return
     each = bin_bytes(reduction.how, cells.dtype)
-    with _LENDING.lent(math.prod(reduction.bins) * each) as most:
+    first = next(_tiles(reduction, cells, max(1, MEMORY_BYTES // each)))
+    with _LENDING.lent(math.prod(stop - start for start, stop in first) * each) as most:
         begun: deque[Box] = deque()
 
         def boxes() -> Iterator[Box]:
@@ -190,11 +89,21 @@ def reduced(
 
 def _of_nothing(reduction: Reduction) -> Iterator[NDArray[Any]]:
     """Yield what becomes of no elements: sums of 0, means that are no numbers."""
-    left, dtype = math.prod(reduction.answer.shape), reduction.answer.dtype
-    while left:
-        count = min(left, BLOCK_BYTES // dtype.itemsize)
-        yield np.full(count, 0 if reduction.how == "sum" else np.nan, dtype)
-        left -= count
+    shape, dtype = reduction.answer.shape, reduction.answer.dtype
+    if 0 in shape:
+        return
+    for place in _places(shape, max(1, BLOCK_BYTES // dtype.itemsize)):
+        count = math.prod(part.stop - part.start for part in place)
+        yield _shaped(np.full(count, 0 if reduction.how == "sum" else np.nan, dtype), shape)
+
+
+def _shaped(block: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return consecutive elements of an array as entries of the first axis that they are of."""
+    for axis in range(len(shape)):
+        entry = shape[axis + 1 :]
+        if block.size % math.prod(entry) == 0:
+            return block.reshape(-1, *entry)
+    return block.reshape(shape)
 
 
 class _Making:
@@ -233,7 +142,7 @@ class _Making:
             ]
             with np.errstate(all="ignore"):
                 found = self._fold.result((*place, ...), counts_of(spans)).astype(dtype)
-            yield found.reshape(-1)
+            yield _shaped(found, self._reduction.answer.shape)
 
 
 def _elements(reduction: Reduction, tile: Box) -> Box:
@@ -394,7 +303,3 @@ class _Lending:
 
 
 _LENDING = _Lending(MEMORY_BYTES)
-
-
-def _bad(message: str) -> InvalidRequestError:
-    return InvalidRequestError(ErrorKind.BAD_REQUEST, message)

@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from lakeservice.service import histograms
 from lakeservice.service.cells import RowCells, StoredCells
-from lakeservice.service.reducing import planned, reduced
+from lakeservice.service.reducing import reduced
+from lakeservice.service.reduction import planned
 from schemas.selection import parse_selection
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from lakeservice.service.cells import Cells
     from lakeservice.service.reading import Reader
-    from lakeservice.service.reducing import Reduction
+    from lakeservice.service.reduction import Reduction
     from schemas.entry import Node
     from schemas.selection import Selection
     from schemas.ticket import BinArray, HistogramArray, ReduceArray

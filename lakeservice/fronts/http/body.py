@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+import anyio
 import anyio.from_thread
 import anyio.lowlevel
 from starlette.requests import ClientDisconnect
@@ -98,6 +99,22 @@ class Body:
         while not self._ended and seen < DRAINED_BYTES:
             seen += len(await self._gather(PIECE_BYTES))
         return self._ended
+
+    def abandoned(self) -> bool:
+        """Tell, in a worker thread, whether the client is gone; what it still sends is left.
+
+        Only of use once the body has ended: until then reading it tells.
+        """
+        if not self._ended:
+            return False
+        gone: bool = anyio.from_thread.run(self._is_abandoned, token=self._token)
+        return gone
+
+    async def _is_abandoned(self) -> bool:
+        with anyio.CancelScope() as scope:
+            scope.cancel()  # there is a message already, or none is waited for
+            return (await self._receive())["type"] == "http.disconnect"
+        return False
 
     async def _gather(self, size: int) -> bytes:
         taken = [self._left]
