@@ -6,20 +6,27 @@ PEER := .peer
 RUN := $(VENV)/bin/python -m
 READY := $(VENV)/.ready
 
-# make demo KEEP=1 SIZE=small        make bench SCALE=0.1 ONLY=frame,search
+# make demo KEEP=1 SIZE=small        make bench SCALE=0.1 ONLY=fast,search
+# make profile DATA=slices SIDE=server DELIVERY=decoded SCALE=0.1
 SIZE ?= full
-SCALE ?= 1
 ONLY ?=
+DATA ?= stack
+SIDE ?= client
+DELIVERY ?= auto
+TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help clients conformance demo test check bench schemas lock clean
+.PHONY: help clients torch conformance demo test check bench profile schemas lock clean
 
 help:
 	@echo 'make demo     a realistic run: made, ingested, served, read back, checked (KEEP=1 leaves it serving)'
 	@echo 'make test     format, lint, types, layers, schemas, then all tests'
 	@echo 'make check    the same without the tests'
 	@echo 'make bench    our figures beside those of Tiled, on the same data'
+	@echo 'make profile  where the time goes: DATA=stack|frames|slices|take|table|loader SIDE=server|client'
+	@echo '              DELIVERY=auto|direct|encoded|decoded SCALE=0.1'
 	@echo 'make clients  the environment of Tiled and its clients, for tests and for bench'
+	@echo 'make torch    PyTorch for both environments, for the tests and figures that want it (TORCH=…)'
 	@echo 'make conformance  the tests of Tiled itself against this server (ONLY="writing sparse": some)'
 	@echo 'make schemas  the JSON Schema files, from the types'
 	@echo 'make lock     pinned versions, from pyproject.toml'
@@ -39,6 +46,11 @@ $(PEER)/.ready: benchmarks/peer.lock
 
 clients: $(PEER)/.ready
 
+# In no lock file: the usual build is several GB, and which one fits depends on the machine.
+torch: $(READY) $(PEER)/.ready
+	$(RUN) pip install --quiet --disable-pip-version-check '$(TORCH)'
+	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
+
 conformance: $(READY) $(PEER)/.ready
 	$(RUN) tests.conformance.run $(ONLY)
 
@@ -56,7 +68,12 @@ test: check
 	$(RUN) pytest
 
 bench: $(READY) $(PEER)/.ready
-	$(RUN) benchmarks.bench --peer $(PEER)/bin/python --scale $(SCALE) $(if $(ONLY),--only $(ONLY))
+	$(RUN) benchmarks.bench --peer $(PEER)/bin/python $(if $(SCALE),--scale $(SCALE)) \
+		$(if $(ONLY),--only $(ONLY))
+
+profile: $(READY)
+	$(RUN) benchmarks.profiling --data $(DATA) --side $(SIDE) --delivery $(DELIVERY) \
+		$(if $(SCALE),--scale $(SCALE))
 
 schemas: $(READY)
 	$(RUN) schemas.export

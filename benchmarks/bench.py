@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import shutil
 import sys
@@ -13,7 +14,7 @@ from benchmarks.fast import files, measuring
 from benchmarks.figures import figures_of
 from benchmarks.measure import FAST, GROUPS, groups_of, measure_ours, measure_peer
 from benchmarks.plot import draw
-from benchmarks.report import save, show
+from benchmarks.report import save, show, summary
 from benchmarks.servers import Bench, say
 from lakeservice.demo.memory import available, touch
 
@@ -45,10 +46,13 @@ def main() -> int:
     path = save(figures, given.results, given.scale, {"ours": ours, "peer": peer})
     say(f"written to {path}")
     if plotted := [figure for figure in figures if figure.group == FAST]:
-        say(f"drawn in {draw(plotted, path.with_suffix('.png'))}")
+        title = summary(json.loads(path.read_text(encoding="utf-8")))
+        say(f"drawn in {draw(plotted, path.with_suffix('.png'), title)}")
     if not given.keep:
         shutil.rmtree(bench.folder)
-    return 1 if any(figure.met is False for figure in figures) else 0
+    if bench.failures:
+        say(f"failed, and missing in the table: {', '.join(bench.failures)}")
+    return 1 if bench.failures or any(figure.met is False for figure in figures) else 0
 
 
 def _arguments() -> argparse.Namespace:

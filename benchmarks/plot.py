@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.report import Figure, Limit, Target
+from benchmarks.report import Figure, Limit, Target, summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,11 +20,13 @@ MET, MISSED, FREE = "#2a7f62", "#c0392b", "#8a9bb0"
 LINE_INCHES = 0.32
 
 
-def draw(figures: Sequence[Figure], path: Path) -> Path:
+def draw(figures: Sequence[Figure], path: Path, title: str = "") -> Path:
     """Draw figures that have a peer or a limit as bars with their targets, and return the file.
 
     Parameters
     ----------
+    title
+        Stands above the bars.
     path
         A PNG file, replaced where it exists.
     """
@@ -51,12 +53,13 @@ def draw(figures: Sequence[Figure], path: Path) -> Path:
     left.set_xlim(0.8, 5 * max([2.0, *(figure.ratio or 0 for figure in shown)]))
     left.axvline(1, color="black", linewidth=0.8)
     left.set_xlabel("times faster than Tiled (line: target)")
-    right.set_xlim(0, 1.9 * max([1.0, *(figure.share or 0 for figure in shown)]))
+    right.set_xlim(0, 2 * max([1.0, *(figure.share or 0 for figure in shown)]))
     right.axvline(1, color="black", linewidth=0.8)
-    right.set_xlabel("share of the limit, measured in the same run (line: target)")
+    right.set_xlabel("share of the limit, of the same run (line: target)")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
+    drawing.suptitle(title, fontsize=10)
     drawing.savefig(path, dpi=110)
     pyplot.close(drawing)
     return path
@@ -85,6 +88,7 @@ def figure_of(saved: dict[str, Any]) -> Figure:
 
 if __name__ == "__main__":
     file = Path(sys.argv[1])
-    lines = [figure_of(saved) for saved in json.loads(file.read_text())["figures"]]
+    document = json.loads(file.read_text(encoding="utf-8"))
+    lines = [figure_of(saved) for saved in document["figures"]]
     drawn = [figure for figure in lines if figure.group == "fast"] or lines
-    sys.stdout.write(f"{draw(drawn, file.with_suffix('.png'))}\n")
+    sys.stdout.write(f"{draw(drawn, file.with_suffix('.png'), summary(document))}\n")

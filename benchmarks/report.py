@@ -205,6 +205,15 @@ def save(
     return path
 
 
+def summary(document: dict[str, Any]) -> str:
+    """Return where and when a saved run was made, in a line."""
+    of_machine = document["machine"]
+    return (
+        f"Commit {document['commit']}, {document['date'][:10]}, {of_machine['processor']}, "
+        f"{of_machine['cores']} cores, {of_machine['memory_gb']:g} GB, scale {document['scale']:g}"
+    )
+
+
 def markdown(document: dict[str, Any], group: str = "") -> str:
     """Return the figures of a saved run as a Markdown table.
 
@@ -215,10 +224,8 @@ def markdown(document: dict[str, Any], group: str = "") -> str:
     group
         Lines of this group only; empty for all that have a target.
     """
-    machine_of, scale = document["machine"], document["scale"]
     lines = [
-        f"Commit {document['commit']}, {document['date'][:10]}, {machine_of['processor']}, "
-        f"{machine_of['cores']} cores, {machine_of['memory_gb']:g} GB, scale {scale:g}:",
+        f"{summary(document)}:",
         "",
         "| | ours | Tiled | | limit | | server's peak |",
         "|---|---|---|---|---|---|---|",

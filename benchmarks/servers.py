@@ -28,6 +28,8 @@ class Bench:
     folder: Path
     scale: float
     plan: dict[str, Any] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    """Measurements that ended with an error: their lines are missing."""
 
     @property
     def files(self) -> Path:
@@ -44,16 +46,24 @@ class Bench:
         """Where our index is kept: away from the user's own."""
         return {"LAKE_CACHE": str(self.folder / "cache")}
 
+    @property
+    def all_environment(self) -> dict[str, str]:
+        """The same, with all that this process has."""
+        return {**os.environ, **self.environment}
+
     def ours(self) -> ServerProcess:
         """Return our server, not started."""
-        port, flight_port = free_ports(2)
-        url = f"http://127.0.0.1:{port}"
-        self.plan |= {"url": url, "key": KEY}
-        command = [
+        command = self.command(*free_ports(2))
+        probe = f"{self.plan['url']}/api/v1/"
+        return ServerProcess(command, probe, self.folder / "ours.log", self.environment)
+
+    def command(self, port: int, flight_port: int) -> list[str]:
+        """Return what starts our server; the plan tells its address."""
+        self.plan |= {"url": f"http://127.0.0.1:{port}", "key": KEY}
+        return [
             *(*LAKESERVICE, "serve", str(self.lake), "--api-key", KEY),
             *("--port", str(port), "--flight-port", str(flight_port)),
         ]
-        return ServerProcess(command, f"{url}/api/v1/", self.folder / "ours.log", self.environment)
 
     def tiled(self, python: Path) -> ServerProcess:
         """Return Tiled over its catalog in a file, not started."""
@@ -73,21 +83,31 @@ class Bench:
         return ServerProcess(command, f"{url}/api/v1/", self.folder / "tiled.log")
 
     def ask(self, python: str | Path, client: str, name: str) -> Values:
-        """Run one measurement of a client in a process of its own and return what it found."""
+        """Run one measurement of a client in a process of its own and return what it found.
+
+        Nothing is found where it ends with an error, which `failures` then names.
+        """
         plan = self.folder / "plan.json"
         plan.write_text(json.dumps(self.plan), encoding="utf-8")
         command = [str(python), "-m", f"benchmarks.{client}", name, str(plan)]
-        answer = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+        answer = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+        if answer.returncode:
+            self.fail(f"{client} {name}")
+            return {}
         values: Values = json.loads(answer.stdout.splitlines()[-1])
         return values
+
+    def fail(self, what: str) -> None:
+        """Note that a measurement has failed; the others go on."""
+        say(f"FAILED: {what}")
+        self.failures.append(what)
 
 
 def ingest(bench: Bench, mode: str, files: Path, lake: Path) -> float:
     """Ingest files into a lake of ours, ``register`` or ``convert``; return the seconds it took."""
     command = [*LAKESERVICE, "ingest", str(files), "--lake", str(lake)]
     command += ["--into", f"{mode}ed", f"--{mode}"]
-    environment = {**os.environ, **bench.environment}
-    return seconds(lambda: subprocess.run(command, env=environment, check=True))
+    return seconds(lambda: subprocess.run(command, env=bench.all_environment, check=True))
 
 
 def search_index(bench: Bench, entries: int) -> dict[str, Any]:

@@ -36,7 +36,8 @@ def take_part(work: Callable[[], int]) -> None:
     """Wait until all are ready, do the work, tell its bytes and when it began and ended."""
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    sys.stdin.readline()
+    if not sys.stdin.readline():
+        return  # another one has failed
     began = time.monotonic()  # one clock for all processes
     size = work()
     told = {"began": began, "ended": time.monotonic(), "bytes": size}
@@ -44,7 +45,7 @@ def take_part(work: Callable[[], int]) -> None:
 
 
 def gather(bench: Bench, command: Sequence[str], count: int, **crowd: Any) -> Values:
-    """Run so many clients at once and return the sum of their rates.
+    """Run so many clients at once and return the sum of their rates; nothing where one fails.
 
     Parameters
     ----------
@@ -63,17 +64,28 @@ def gather(bench: Bench, command: Sequence[str], count: int, **crowd: Any) -> Va
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             client = subprocess.Popen([*command, str(plan)], text=True, **pipes)  # type: ignore[call-overload]
             clients.append(stack.enter_context(client))
+        if all(_is_ready(client) for client in clients):
+            for client in clients:
+                client.stdin.write("go\n")
+                client.stdin.flush()
+            ends = [client.stdout.read().splitlines() for client in clients]
+            told = [json.loads(lines[-1]) for lines in ends if lines]
         for client in clients:
-            while (line := client.stdout.readline()) != "ready\n":
-                if not line:
-                    raise SystemExit(f"a client of {command} ended early")
-        for client in clients:
-            client.stdin.write("go\n")
-            client.stdin.flush()
-        told = [json.loads(client.stdout.read().splitlines()[-1]) for client in clients]
+            client.stdin.close()
+    if len(told) < count:
+        bench.fail(f"{count} clients, {crowd}")
+        return {}
     taken = max(each["ended"] for each in told) - min(each["began"] for each in told)
     size = sum(each["bytes"] for each in told)
     return {"gb_s": size / taken / 1e9, "bytes": size, "seconds": taken}
+
+
+def _is_ready(client: Any) -> bool:
+    """Wait for a client's word; False where it has ended without."""
+    while line := client.stdout.readline():
+        if line == "ready\n":
+            return True
+    return False
 
 
 def main(plan: dict[str, Any]) -> None:

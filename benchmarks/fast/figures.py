@@ -85,7 +85,7 @@ def _stack(us: Found, them: Found) -> list[Figure | None]:
 def _others(us: Found) -> list[Figure | None]:
     return [
         line(
-            f"stack, direct, {where}, beside others",
+            f"stack, direct, {where}, and {NAMES[other]}",
             "GB/s",
             us.get("fast_direct", f"{memory}_gb_s"),
             limit=limit(
@@ -226,12 +226,10 @@ def _loader(us: Found, them: Found) -> list[Figure | None]:
             GROUP,
         ),
         line(
-            "loader, beside others",
+            "loader, and webdataset",
             "GB/s",
             ours if us.best("other_webdataset", WORKERS, 1.0, "most") else None,
-            limit=limit(
-                us.best("other_webdataset", WORKERS, 1.0, "most"), "webdataset, raw frames in tar"
-            ),
+            limit=limit(us.best("other_webdataset", WORKERS, 1.0, "most"), "webdataset"),
             group=GROUP,
         ),
     ]

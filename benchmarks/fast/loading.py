@@ -26,8 +26,8 @@ def loader(plan: dict[str, Any]) -> Values:
     """Go through epochs of shuffled batches, and read the array whole in between."""
     lake = connect(plan)
     node = lake[EXAMPLES]
-    frames = lake.loader(EXAMPLES, batch_size=BATCH, shuffle=True, seed=1, drop_last=False)
-    _checked(plan, frames)
+    frames = lake.loader([EXAMPLES], batch_size=BATCH, shuffle=True, seed=1)
+    _checked(plan, lake.loader([EXAMPLES], batch_size=BATCH, shuffle=True, seed=1))
     before = peak_resident()
 
     def epoch() -> None:
