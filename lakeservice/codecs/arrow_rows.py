@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lakeservice.codecs.batches import Span
+    from lakeservice.codecs.row_filters import Condition
 
 _MAGIC = b"ARROW1"
 _LARGEST = (1 << 31) - 1  # batches are told as they are, not cut
@@ -40,14 +41,16 @@ class ArrowRows:
             self.count = sum(batch.num_rows for batch in self._batches(None))
 
     def batches(
-        self, columns: Sequence[str], expression: Any, span: Span
+        self, columns: Sequence[str], condition: Condition | None, span: Span
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a range that match."""
-        yield from one_ahead(self._chosen(list(columns), expression, span))
+        yield from one_ahead(self._chosen(list(columns), condition, span))
 
-    def units(self, columns: Sequence[str], expression: Any) -> Iterator[tuple[int, int]]:
+    def units(
+        self, columns: Sequence[str], condition: Condition | None
+    ) -> Iterator[tuple[int, int]]:
         """Yield rows and bytes of stretches that are best read as a whole."""
-        del columns, expression
+        del columns, condition
         row_bytes = self._file.size() / max(1, self.count)
         for rows in self._lengths() or [self.count]:
             yield rows, int(rows * row_bytes)
@@ -60,7 +63,9 @@ class ArrowRows:
         found = [batch.num_rows for batch in fragment.to_batches(columns=[], batch_size=_LARGEST)]
         return found if len(found) == pa.ipc.open_file(self._file).num_record_batches else []
 
-    def _chosen(self, columns: list[str], expression: Any, span: Span) -> Iterator[pa.RecordBatch]:
+    def _chosen(
+        self, columns: list[str], condition: Condition | None, span: Span
+    ) -> Iterator[pa.RecordBatch]:
         skipped, start = 0, 0
         if span[0] > 0:
             for rows in self._lengths():
@@ -80,7 +85,7 @@ class ArrowRows:
                 step = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, rows)))
                 for first in range(0, count, step):
                     for part in within(chosen.slice(first, step), start + first, span):
-                        yield matching(part, expression)
+                        yield matching(part, condition)
             start += count
 
     def _batches(self, columns: list[str] | None, skipped: int = 0) -> Iterator[pa.RecordBatch]:

@@ -9,6 +9,8 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lakeservice.codecs.row_filters import Condition
+
 BATCH_ROWS = 122_880
 """Most rows of a batch."""
 BATCH_BYTES = 16 << 20
@@ -24,9 +26,9 @@ def within(batch: pa.RecordBatch, start: int, span: Span) -> Iterator[pa.RecordB
         yield batch if high - low == batch.num_rows else batch.slice(low, high - low)
 
 
-def matching(rows: Any, expression: Any) -> Any:
-    """Return the rows of a batch or table for which an expression holds; None is all."""
-    return rows if expression is None else rows.filter(expression)
+def matching(rows: Any, condition: Condition | None) -> Any:
+    """Return the rows of a batch or table for which a condition holds; None is all."""
+    return rows if condition is None else rows.filter(condition.expression)
 
 
 def shaped(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
@@ -20,9 +21,14 @@ from lakeservice.codecs.batches import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from lakeservice.codecs.batches import Span
+    from lakeservice.codecs.row_filters import Bound, Condition
+
+    _Ranges = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 WHOLE_BYTES = 24 << 20
 """Row groups up to this size are decoded as a whole; larger ones batch by batch."""
@@ -36,18 +42,35 @@ class Footer:
     """What the end of a Parquet file says; read once and kept as long as the file is the same."""
 
     def __init__(self) -> None:
-        self._fragment: Any = None
+        self.fragment: Any = None
+        """The file as a fragment that knows its metadata and holds nothing else of it."""
         self.widths: dict[str, float] = {}
         """Most bytes per row, decoded, that a column of varying width was found to have."""
+        self._ranges: dict[str, _Ranges | None] = {}
 
-    def of(self, file: Any) -> Any:
-        """Return the file as a fragment that knows its metadata and holds nothing else of it."""
-        if self._fragment is None:
+    def read(self, file: Any) -> None:
+        """Read it, where that was not done before."""
+        if self.fragment is None:
             alone = pa.BufferReader(_MAGIC + _tail(file))
             fragment = pds.ParquetFileFormat().make_fragment(alone)
             fragment.ensure_complete_metadata()
-            self._fragment = fragment
-        return self._fragment
+            self.fragment = fragment
+
+    def within(self, bounds: Iterable[Bound], groups: list[int]) -> list[int]:
+        """Return the row groups some rows of which may be within all bounds."""
+        for bound in bounds:
+            ranges = self._range(bound.column)
+            if ranges is not None:
+                least, most = ranges
+                reached = most >= bound.number if bound.is_least else least <= bound.number
+                groups = [number for number in groups if reached[number]]
+        return groups
+
+    def _range(self, name: str) -> _Ranges | None:
+        """Return least and greatest number of a column in each row group."""
+        if name not in self._ranges:
+            self._ranges[name] = _ranges(self.fragment.metadata, name)
+        return self._ranges[name]
 
 
 class ParquetRows:
@@ -63,10 +86,10 @@ class ParquetRows:
 
     def __init__(self, file: Any, footer: Footer | None = None) -> None:
         self._file = file
-        footer = footer or Footer()
-        self._fragment = footer.of(file)
-        self._widths = footer.widths
-        self._metadata = self._fragment.metadata
+        self._footer = footer or Footer()
+        self._footer.read(file)
+        self._widths = self._footer.widths
+        self._metadata = self._footer.fragment.metadata
         self._idle: list[Any] = []
         self._places: dict[str, list[int]] = {}
         self.schema: pa.Schema = self._reader().schema_arrow
@@ -76,50 +99,54 @@ class ParquetRows:
         self._starts: list[int] = list(accumulate(counts, initial=0))
 
     def batches(
-        self, columns: Sequence[str], expression: Any, span: Span
+        self, columns: Sequence[str], condition: Condition | None, span: Span
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a range that match."""
         wanted = list(columns)
         if not wanted:
             yield from _counted(span)
             return
-        groups = self._touched(expression, span)
+        groups = self._touched(condition, span)
         whole: list[int] = []
         for number in groups:
             if self._is_small(number, wanted):
                 whole.append(number)
                 continue
-            yield from self._side_by_side(whole, wanted, expression, span)
-            yield from self._streamed(number, wanted, expression, span)
+            yield from self._side_by_side(whole, wanted, condition, span)
+            yield from self._streamed(number, wanted, condition, span)
             whole = []
-        yield from self._side_by_side(whole, wanted, expression, span)
+        yield from self._side_by_side(whole, wanted, condition, span)
 
-    def units(self, columns: Sequence[str], expression: Any) -> Iterator[tuple[int, int]]:
+    def units(
+        self, columns: Sequence[str], condition: Condition | None
+    ) -> Iterator[tuple[int, int]]:
         """Yield rows and bytes, decoded, of each row group; none of those that cannot match."""
-        possible = set(self._touched(expression, (0, self.count)))
+        possible = set(self._touched(condition, (0, self.count)))
         for number in range(self._metadata.num_row_groups):
             rows = self._rows(number)
             size = self._bytes(number, columns) if number in possible else 0
             yield rows, size
 
-    def _touched(self, expression: Any, span: Span) -> list[int]:
+    def _touched(self, condition: Condition | None, span: Span) -> list[int]:
         """Return the row groups in a range whose statistics do not rule the condition out."""
         numbers = list(range(self._metadata.num_row_groups))
-        if expression is not None:
-            numbers = [group.id for group in self._fragment.subset(expression).row_groups]
+        if condition is not None:
+            numbers = self._footer.within(condition.bounds, numbers)
+            possible = self._footer.fragment.subset(row_group_ids=numbers)
+            numbers = [group.id for group in possible.subset(condition.expression).row_groups]
         starts = self._starts
         return [n for n in numbers if starts[n] < span[1] and starts[n + 1] > span[0]]
 
     def _side_by_side(
-        self, groups: list[int], columns: list[str], expression: Any, span: Span
+        self, groups: list[int], columns: list[str], condition: Condition | None, span: Span
     ) -> Iterator[pa.RecordBatch]:
         if len(groups) == 1:
-            yield from self._whole(groups[0], columns, expression, span, use_threads=True)
+            yield from self._whole(groups[0], columns, condition, span, use_threads=True)
             return
         jobs = (
             (
                 self._bytes(number, columns),
-                partial(self._whole, number, columns, expression, span),
+                partial(self._whole, number, columns, condition, span),
             )
             for number in groups
         )
@@ -130,7 +157,7 @@ class ParquetRows:
         self,
         number: int,
         columns: list[str],
-        expression: Any,
+        condition: Condition | None,
         span: Span,
         *,
         use_threads: bool = False,
@@ -146,14 +173,14 @@ class ParquetRows:
         start = self._starts[number]
         for batch in table.to_batches(rows):
             for part in within(batch, start, span):
-                chosen = matching(part, expression)
+                chosen = matching(part, condition)
                 if chosen.num_rows:
                     found.append(chosen)
             start += batch.num_rows
         return found
 
     def _streamed(
-        self, number: int, columns: list[str], expression: Any, span: Span
+        self, number: int, columns: list[str], condition: Condition | None, span: Span
     ) -> Iterator[pa.RecordBatch]:
         rows = self._cut(self._rows(number), self._bytes(number, columns))
         if self._unseen(number, columns):
@@ -163,7 +190,7 @@ class ParquetRows:
         for batch in one_ahead(reader.iter_batches(rows, [number], columns)):
             self._measure(batch)
             for part in within(batch, start, span):
-                yield matching(part, expression)
+                yield matching(part, condition)
             start += batch.num_rows
             if start >= span[1]:
                 return
@@ -242,6 +269,22 @@ class ParquetRows:
             buffer_size=buffer_size,
             page_checksum_verification=True,
         )
+
+
+def _ranges(metadata: Any, name: str) -> _Ranges | None:
+    paths = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
+    if paths.count(name) != 1:
+        return None
+    place = paths.index(name)
+    least = np.full(metadata.num_row_groups, -np.inf)
+    most = np.full(metadata.num_row_groups, np.inf)
+    for number in range(metadata.num_row_groups):
+        known = metadata.row_group(number).column(place).statistics
+        if known is not None and known.has_min_max and type(known.min) in (int, float):
+            least[number], most[number] = known.min, known.max
+    unknown = np.isnan(least) | np.isnan(most)
+    least[unknown], most[unknown] = -np.inf, np.inf
+    return least, most
 
 
 def _tail(file: Any) -> bytes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,7 +33,7 @@ from schemas.query import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     Expression = Any
 
@@ -43,6 +44,41 @@ _COMPARE = {
     "ge": lambda column, value: column >= value,
 }
 _SHOWN = 40
+_LARGEST = 1e300
+
+
+class Condition:
+    """A condition on the rows of a table.
+
+    Parameters
+    ----------
+    query
+        Its keys are columns.
+    schema
+        Of the table.
+
+    Raises
+    ------
+    InvalidRequestError
+        As `row_filter`.
+    """
+
+    def __init__(self, query: Query, schema: pa.Schema) -> None:
+        self.expression = row_filter(query, schema)
+        """The condition as an Arrow expression."""
+        self.columns = tuple(dict.fromkeys(columns_of(query, schema)))
+        """Columns that it looks into."""
+        self.bounds = tuple(_bounds(query, schema))
+        """Numbers that a column must reach, or not exceed, for any row to match."""
+
+
+class Bound(NamedTuple):
+    """A row can only match where a column is at least, or at most, some number."""
+
+    column: str
+    is_least: bool
+    number: Any
+    """In the column's type; of one of 64 bits, rounded to a double."""
 
 
 def row_filter(query: Query, schema: pa.Schema) -> Expression:
@@ -97,6 +133,38 @@ def columns_of(query: Query, schema: pa.Schema) -> Iterator[str]:
         yield from (column.names[0] for column in _text_columns(schema))
     elif not isinstance(query, Specs | Family | Lookup | AccessTags):
         yield _Column.find(query.key, schema).names[0]
+
+
+def _bounds(query: Query, schema: pa.Schema) -> Iterator[Bound]:
+    """Yield bounds that follow from a condition; those of plain columns of numbers only."""
+    if isinstance(query, And):
+        for part in query.queries:
+            yield from _bounds(part, schema)
+        return
+    if not isinstance(query, Eq | Comparison | In):
+        return
+    values = query.values if isinstance(query, In) else (query.value,)
+    kind = _plain(schema.field(query.key).type) if query.key in schema.names else None
+    if kind is None or not values or not all(map(_is_modest, values)):
+        return
+    operator = query.operator if isinstance(query, Comparison) else "eq"
+    with np.errstate(over="ignore"):
+        if operator in ("ge", "gt", "eq"):
+            yield Bound(query.key, True, kind(min(values)))
+        if operator in ("le", "lt", "eq"):
+            yield Bound(query.key, False, kind(max(values)))
+
+
+def _is_modest(value: Any) -> bool:
+    """Tell whether a value is a number, and one that a double can hold at least roughly."""
+    return type(value) in (int, float) and -_LARGEST <= value <= _LARGEST
+
+
+def _plain(dtype: pa.DataType) -> Callable[[Any], Any] | None:
+    """Return what makes a number comparable with a column as a filter compares it."""
+    if pa.types.is_signed_integer(dtype) or pa.types.is_float64(dtype):
+        return np.float64
+    return np.float32 if pa.types.is_float32(dtype) else None
 
 
 class _Column:

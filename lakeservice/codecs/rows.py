@@ -10,7 +10,7 @@ import pyarrow as pa
 from lakeservice.codecs.arrow_rows import ArrowRows
 from lakeservice.codecs.batches import Span, first, shaped
 from lakeservice.codecs.parquet_rows import Footer, ParquetRows
-from lakeservice.codecs.row_filters import columns_of, row_filter, unknown_column
+from lakeservice.codecs.row_filters import Condition, unknown_column
 from schemas.errors import CorruptError, ErrorKind, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -26,11 +26,13 @@ class Rows(Protocol):
     count: int
 
     def batches(
-        self, columns: Sequence[str], expression: Any, span: Span
+        self, columns: Sequence[str], condition: Condition | None, span: Span
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a range for which an Arrow expression holds; None is all."""
+        """Yield the rows of a range for which a condition holds; None is all."""
 
-    def units(self, columns: Sequence[str], expression: Any) -> Iterator[tuple[int, int]]:
+    def units(
+        self, columns: Sequence[str], condition: Condition | None
+    ) -> Iterator[tuple[int, int]]:
         """Yield rows and bytes, decoded, of stretches that are best read as a whole.
 
         A stretch of which it is known that nothing matches has 0 bytes.
@@ -75,11 +77,10 @@ class RowRequest:
             if name not in schema.names:
                 raise unknown_column(name, schema)
         wanted = list(dict.fromkeys(names))
-        self.expression: Any = None
-        """The condition as an Arrow expression."""
-        if where is not None:
-            self.expression = row_filter(where, schema)
-            wanted = list(dict.fromkeys((*wanted, *columns_of(where, schema))))
+        self.condition = None if where is None else Condition(where, schema)
+        """What rows must fulfil; None for all."""
+        if self.condition is not None:
+            wanted = list(dict.fromkeys((*wanted, *self.condition.columns)))
         self.columns = wanted
         """What has to be read, columns of the condition too."""
         self.schema = pa.schema([schema.field(name) for name in names], metadata=schema.metadata)
@@ -111,7 +112,7 @@ class RowRequest:
         """Yield rows and bytes of stretches of the parts that are best read as a whole."""
         for part in parts:
             with part.opened() as rows:
-                yield from rows.units(self.columns, self.expression)
+                yield from rows.units(self.columns, self.condition)
 
     def _found(self, parts: Sequence[RowPart], span: Span | None) -> Iterator[pa.RecordBatch]:
         start = 0
@@ -128,7 +129,7 @@ class RowRequest:
                     inside = (max(0, span[0] - start), min(rows.count, span[1] - start))
                 start += rows.count
                 if inside[0] < inside[1]:
-                    for batch in rows.batches(self.columns, self.expression, inside):
+                    for batch in rows.batches(self.columns, self.condition, inside):
                         if batch.num_rows:
                             yield shaped(batch, self.schema)
 

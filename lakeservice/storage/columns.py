@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lakeservice.codecs.batches import Span
+    from lakeservice.codecs.row_filters import Condition
     from lakeservice.storage.files import FileReader
     from lakeservice.storage.objects import Objects
     from schemas.chunks import Column
@@ -73,7 +74,7 @@ class ColumnRows:
         )
 
     def batches(
-        self, columns: Sequence[str], expression: Any, span: Span
+        self, columns: Sequence[str], condition: Condition | None, span: Span
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a range that match."""
         start, stop = max(0, span[0]), min(self.count, span[1])
@@ -88,11 +89,13 @@ class ColumnRows:
         for first in range(start, stop, ROWS):
             count = min(ROWS, stop - first)
             arrays = [to_arrow(source.take(count)) for source in sources]
-            yield matching(pa.RecordBatch.from_arrays(arrays, schema=schema), expression)
+            yield matching(pa.RecordBatch.from_arrays(arrays, schema=schema), condition)
 
-    def units(self, columns: Sequence[str], expression: Any) -> Iterator[tuple[int, int]]:
+    def units(
+        self, columns: Sequence[str], condition: Condition | None
+    ) -> Iterator[tuple[int, int]]:
         """Yield rows and bytes of stretches that may be read apart."""
-        del expression
+        del condition
         row_bytes = sum(self._arrays[name].dtype.itemsize for name in columns)
         for start in range(0, self.count, ROWS):
             rows = min(ROWS, self.count - start)

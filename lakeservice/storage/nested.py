@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lakeservice.codecs.batches import Span
+    from lakeservice.codecs.row_filters import Condition
     from lakeservice.storage.forms import Form
     from lakeservice.storage.objects import Objects
     from lakeservice.storage.windows import Window
@@ -112,7 +113,7 @@ class BufferRows:
         """Number of rows."""
 
     def batches(
-        self, columns: Sequence[str], expression: Any, span: Span
+        self, columns: Sequence[str], condition: Condition | None, span: Span
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a range that match."""
         chosen = pa.schema([self.schema.field(name) for name in columns])
@@ -120,11 +121,13 @@ class BufferRows:
         for rows, window in windows(self._buffers.form, stop, self._buffers, span[0]):
             table = self._table(rows, window).select(list(columns))
             table = table if table.schema == chosen else table.cast(chosen)
-            yield from matching(table, expression).to_batches()
+            yield from matching(table, condition).to_batches()
 
-    def units(self, columns: Sequence[str], expression: Any) -> Iterator[tuple[int, int]]:
+    def units(
+        self, columns: Sequence[str], condition: Condition | None
+    ) -> Iterator[tuple[int, int]]:
         """Yield all rows as one stretch."""
-        del columns, expression
+        del columns, condition
         yield self.count, 0
 
     def _table(self, rows: int, window: Window) -> pa.Table:
