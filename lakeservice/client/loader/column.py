@@ -47,5 +47,7 @@ def taken(column: pa.Array, rows: NDArray[Any]) -> NDArray[Any]:
     chosen = column.take(pa.array(rows))
     if pa.types.is_fixed_size_list(chosen.type):
         inner = column_values(pa.chunked_array([chosen.flatten()]))
-        return inner.reshape(len(chosen), chosen.type.list_size, *inner.shape[1:])
-    return column_values(pa.chunked_array([chosen]))
+        values = inner.reshape(len(chosen), chosen.type.list_size, *inner.shape[1:])
+    else:
+        values = column_values(pa.chunked_array([chosen]))
+    return values if values.flags.writeable else values.copy()

@@ -12,7 +12,7 @@ import numpy as np
 from lakeservice.client.loader.batch import Batch
 from lakeservice.client.loader.epoch import Epoch
 from lakeservice.client.loader.frames import Frames
-from lakeservice.client.loader.labels import label_of, named_labels
+from lakeservice.client.loader.labels import Label, label_of, named_labels
 from lakeservice.client.loader.order import Order
 from lakeservice.client.loader.pins import Pins
 from lakeservice.client.loader.prefetch import Prefetch
@@ -50,9 +50,18 @@ class Loader:
         Arrays, or tables, as they were described: they are pinned as they are.
     options
         How to make batches.
+    labels
+        Labels that were made before; None makes those of the options.
     """
 
-    def __init__(self, remote: Remote, base: str, nodes: Sequence[Any], options: Options) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        base: str,
+        nodes: Sequence[Any],
+        options: Options,
+        labels: dict[str, Label] | None = None,
+    ) -> None:
         self.nodes = tuple(nodes)
         """The nodes whose samples are loaded; a batch's indices count them from 0."""
         self.options = options
@@ -76,10 +85,12 @@ class Loader:
             self._order.samples, options.batch_size, *self._rank, drop_last=options.drop_last
         )
         self._pins = Pins(remote, self.nodes)
-        self._labels = {
-            name: label_of(remote, base, self.nodes, lengths, asked)
-            for name, asked in named_labels(options.labels, options.classes).items()
-        }
+        if labels is None:
+            labels = {
+                name: label_of(remote, base, self.nodes, lengths, asked)
+                for name, asked in named_labels(options.labels, options.classes).items()
+            }
+        self._labels = labels
         self._epoch = self._step = self._resume = 0
         self._begin()
 
@@ -114,7 +125,8 @@ class Loader:
     def __reduce__(self) -> tuple[Any, ...]:
         options = self.options.of_rank(*self._rank)
         place = (self._epoch, self._step, self._resume)
-        return _again, (self._remote, self._base, self.nodes, options, place)
+        made_of = (self._remote, self._base, self.nodes, options, self._labels)
+        return _again, (made_of, place)
 
     @property
     def window(self) -> int:
@@ -137,6 +149,11 @@ class Loader:
     def sample_dtype(self) -> np.dtype[Any] | None:
         """Dtype of samples, in native byte order; None for tables."""
         return self._source.dtype if isinstance(self._source, Frames) else None
+
+    @property
+    def sample_bytes(self) -> int | None:
+        """Bytes of a sample; None for tables."""
+        return self._source.sample_bytes if isinstance(self._source, Frames) else None
 
     @property
     def rank(self) -> int:
@@ -187,6 +204,11 @@ class Loader:
             )
         if epoch != self._epoch:
             self._epoch, self._step, self._resume = epoch, 0, 0
+
+    def share(self, step: int) -> int:
+        """Return how many samples of a step this rank gets."""
+        start, stop = self._steps.share(step)
+        return stop - start
 
     def batch(self, step: int, epoch: int | None = None) -> Any:
         """Return the batch of a step, read now; what `transform` makes of it where there is one.
@@ -336,13 +358,7 @@ class Loader:
         )
 
 
-def _again(
-    remote: Remote,
-    base: str,
-    nodes: Sequence[Any],
-    options: Options,
-    place: tuple[int, int, int],
-) -> Loader:
-    loader = Loader(remote, base, nodes, options)
+def _again(made_of: tuple[Any, ...], place: tuple[int, int, int]) -> Loader:
+    loader = Loader(*made_of)
     loader._epoch, loader._step, loader._resume = place  # noqa: SLF001
     return loader

@@ -33,7 +33,9 @@ def test_memory_is_used_again_when_the_last_view_is_gone() -> None:
 
 def test_buffers_and_dlpack_keep_memory_as_views_do() -> None:
     slabs = Slabs(4096, 2)
-    held: Any = memoryview(slabs.array((8,), np.dtype("u1")))
+    first: Any = slabs.array((8,), np.dtype("u1"))
+    held: Any = memoryview(first)
+    del first
     other = slabs.array((8,), np.dtype("u1"))
     assert slabs.made == 2
     held = np.from_dlpack(slabs.array((8,), np.dtype("u1")))
@@ -65,6 +67,7 @@ def test_a_loader_allocates_as_many_batches_as_it_promises(frames: DataSet) -> N
         for _ in range(2):
             for batch in loader:
                 assert np.array_equal(batch.data, frames.expected(batch))
+        assert loader._slabs is not None
         assert loader._slabs.made <= prefetch + 2
 
 
