@@ -11,7 +11,17 @@ from typing import Any
 
 import msgspec
 
-from schemas import SCHEMAS_VERSION, chunks, commit, entry, errors, query, structures, ticket
+from schemas import (
+    SCHEMAS_VERSION,
+    chunks,
+    commit,
+    direct,
+    entry,
+    errors,
+    query,
+    structures,
+    ticket,
+)
 from schemas.selection import Selection
 
 FOLDER = Path(__file__).parent / "json"
@@ -21,10 +31,14 @@ EXAMPLES = Path(__file__).parent / "examples"
 DOCUMENTS: dict[str, Any] = {
     "applied": commit.Applied,
     "commit": commit.Commit,
+    "direct-answer": direct.DirectAnswer,
+    "direct-ask": direct.DirectAsk,
     "entry": entry.Node,
     "error": errors.ErrorAnswer,
     "inner-tree": entry.InnerTree,
     "mutation": commit.Mutation,
+    "plan-answer": direct.PlanAnswer,
+    "plan-ask": direct.PlanAsk,
     "query": query.Query,
     "read": ticket.ReadRequest,
     "search": ticket.Search,
@@ -34,7 +48,7 @@ DOCUMENTS: dict[str, Any] = {
     "write": ticket.WriteRequest,
 }
 """Every document that is stored or sent, by the name of its file, with its type."""
-_MODULES = (chunks, commit, entry, errors, query, structures, ticket)
+_MODULES = (chunks, commit, direct, entry, errors, query, structures, ticket)
 
 
 def json_schema(name: str) -> dict[str, Any]:
