@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from lakeservice.client import parts, takes, tensors
+from lakeservice.client import parts, planned, takes, tensors
 from lakeservice.client.disk import UnreachableError
 from lakeservice.client.display import size_text
 from lakeservice.client.optional import needed
@@ -32,12 +31,6 @@ ENCODED_BYTES = 1 << 20
 """Answers from this size on are read as stored chunks where that is faster."""
 MESSAGE_BYTES = 256 << 10
 """Answers up to this size come in one message, which is quicker than a stream."""
-LARGE_BYTES = 16 << 20
-"""Answers from this size on are read over several streams."""
-PART_BYTES = 128 << 20
-"""Large answers are read in parts of about this size, decoded."""
-LANES = max(2, min(4, os.cpu_count() or 1))
-"""Streams that are read side by side."""
 _LEAST_USE = 0.5
 _LEAST_CHUNK_BYTES = 256 << 10  # below it, what every single chunk costs is more than is gained
 _ITERATION_BYTES = 16 << 20
@@ -283,14 +276,14 @@ class Array(Reductions):
             return "direct"
         if delivery == "encoded" or (delivery == "auto" and self._prefers_encoded(chosen)):
             try:
-                self._read_into(self._read_encoded, chosen, out, moved)
+                self._read_encoded(chosen, out, moved)
             except InvalidRequestError as error:
                 if delivery == "encoded" or error.kind not in _UNDECODABLE:
                     raise
                 self._undecodable = self.version
             else:
                 return "encoded"
-        self._read_into(self._read_decoded, chosen, out, moved)
+        self._read_decoded(chosen, out, moved)
         return "decoded"
 
     def _may_read_files(self) -> bool:
@@ -337,30 +330,8 @@ class Array(Reductions):
             and self._undecodable != self.version
         )
 
-    def _read_into(
-        self,
-        read: Callable[[Selection, NDArray[Any], Callable[[int], None] | None, int], None],
-        chosen: Selection,
-        out: NDArray[Any],
-        moved: Callable[[int], None] | None,
-    ) -> None:
-        """Read everything with one stream, or large answers in parts with several."""
-        if out.nbytes < LARGE_BYTES:
-            read(chosen, out, moved, 0)
-            return
-
-        def read_part(part: Selection, rows: slice | None, lane: int) -> None:
-            read(part, out if rows is None else out[rows], moved, lane)
-
-        target = max(LARGE_BYTES, min(PART_BYTES, -(-out.nbytes // LANES)))
-        parts.side_by_side(read_part, parts.split(chosen, self.structure, target), LANES)
-
     def _read_decoded(
-        self,
-        chosen: Selection,
-        out: NDArray[Any],
-        moved: Callable[[int], None] | None,
-        lane: int,
+        self, chosen: Selection, out: NDArray[Any], moved: Callable[[int], None] | None
     ) -> None:
         request = ReadArray(path=self._path, selection=chosen.to_text())
         if out.nbytes <= MESSAGE_BYTES:
@@ -368,23 +339,48 @@ class Array(Reductions):
             if moved is not None:
                 moved(out.nbytes)
             return
-        self._remote.read(request, lambda reader: tensors.receive(reader, out, moved), lane)
+
+        def expect(schema: Any) -> None:
+            tensors.expect(schema, out)
+
+        def receive(reader: Any, _: Selection, part: NDArray[Any], told: Any, __: bool) -> None:
+            tensors.receive(reader, part, told)
+
+        self._stream(request, chosen, out, expect, receive, moved)
 
     def _read_encoded(
-        self,
-        chosen: Selection,
-        out: NDArray[Any],
-        moved: Callable[[int], None] | None,
-        lane: int,
+        self, chosen: Selection, out: NDArray[Any], moved: Callable[[int], None] | None
     ) -> None:
         from lakeservice.client import encoded  # codecs; small reads do without
 
         request = ReadArray(path=self._path, selection=chosen.to_text(), delivery="encoded")
         dropped = tuple(number for number, axis in enumerate(chosen.axes) if axis.drop)
-        place = np.expand_dims(out, dropped)
-        self._remote.read(
-            request, lambda reader: encoded.receive(reader, chosen, place, moved, self.path), lane
-        )
+
+        def expect(schema: Any) -> None:
+            encoded.expect(schema, chosen, out.dtype)
+
+        def receive(
+            reader: Any, selection: Selection, part: NDArray[Any], told: Any, several: bool
+        ) -> None:
+            place = np.expand_dims(part, dropped)
+            encoded.receive(reader, selection, place, told, path=self._path, alone=several)
+
+        self._stream(request, chosen, out, expect, receive, moved)
+
+    def _stream(
+        self,
+        request: ReadArray,
+        chosen: Selection,
+        out: NDArray[Any],
+        expect: Callable[[Any], None],
+        receive: planned.Receive,
+        moved: Callable[[int], None] | None,
+    ) -> None:
+        """Read everything with one stream, or large answers in parts with several."""
+        if out.nbytes >= planned.LARGE_BYTES:
+            planned.read(self._remote, request, chosen, out, expect, receive, moved)
+        else:
+            self._remote.read(request, lambda reader: receive(reader, chosen, out, moved, False))
 
     def _facts(self) -> list[tuple[str, str]]:
         structure = self.structure

@@ -7,20 +7,20 @@ import threading
 import time
 import traceback
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from pyarrow import flight
 
+from lakeservice.client.address import Address, reachable
 from lakeservice.client.disk import Disk
 from lakeservice.client.failures import WIRE_ERRORS, is_lost, lake_error
 from lakeservice.client.forking import closes_for_forks
-from schemas.errors import ErrorKind, UnavailableError
+from schemas.errors import ErrorKind, InvalidRequestError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import pyarrow as pa
-
-    from lakeservice.client.address import Address
 
 T = TypeVar("T")
 RETRY_DELAYS_S = (0.05, 0.2, 0.5, 1.0, 2.0, 4.0)
@@ -51,6 +51,7 @@ class Connection:
         self.address = address
         self._lock = threading.Lock()
         self._lanes: dict[int, Any] = {}
+        self._others: dict[str, Connection] = {}
         self._busy = 0
         self._stranded = False
         self._left: list[Any] = []
@@ -90,6 +91,27 @@ class Connection:
         """Return the plan of a read: the ``FlightInfo`` of a command."""
         descriptor = flight.FlightDescriptor.for_command(command)
         return self.attempt(lambda client: client.get_flight_info(descriptor, self._options))
+
+    def elsewhere(self, location: str) -> Connection:
+        """Return the connection to another server of the same lake, with the same key.
+
+        Raises
+        ------
+        InvalidRequestError
+            ``bad-request``: a server whose line is not encrypted, where this one's is.
+        """
+        if "+tls" in self.address.flight and "+tls" not in location:
+            raise InvalidRequestError(
+                ErrorKind.BAD_REQUEST,
+                f"the server points to {location}, where the key would be sent in clear",
+            )
+        location = reachable(location, urlsplit(self.address.flight).hostname or "")
+        with self._lock:
+            found = self._others.get(location)
+            if found is None:
+                address = Address(location, location, self.address.api_key)
+                found = self._others[location] = Connection(address)
+            return found
 
     def exchange(self, command: bytes, converse: Callable[[Any, Any], T]) -> T:
         """Open an exchange and return what ``converse`` makes of its writer and reader.
@@ -206,7 +228,8 @@ class Connection:
         """Close all lanes; the next call opens what it needs again."""
         with self._lock:
             lanes, self._lanes = self._lanes, {}
-        for client in lanes.values():
+            others, self._others = self._others, {}
+        for client in (*lanes.values(), *others.values()):
             client.close()
         self.disk.close()
 

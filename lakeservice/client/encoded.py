@@ -18,6 +18,7 @@ from schemas.structures import ArrayStructure
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -53,12 +54,34 @@ def announced(schema: pa.Schema) -> Announced:
     return _announced((schema.metadata or {}).get(b"lake.encoded", b""))
 
 
+def expect(schema: pa.Schema, selection: Selection, dtype: np.dtype[Any]) -> Announced:
+    """Return what a stream announces, if it is a selection of the array that is known.
+
+    Raises
+    ------
+    ConflictError
+        ``revision-conflict``: another shape or dtype than the node was known to have.
+    CorruptError
+        ``corrupt-object``: the schema is not one of stored chunks.
+    """
+    document = announced(schema)
+    if document.selection != selection or document.structure.dtype != dtype:
+        raise ConflictError(
+            ErrorKind.REVISION_CONFLICT,
+            f"the array has changed: there is {document.structure.dtype} of shape "
+            f"{document.structure.shape} now; refresh() the node",
+        )
+    return document
+
+
 def receive(
     reader: Any,
     selection: Selection,
     out: NDArray[Any],
     moved: Callable[[int], None] | None = None,
+    *,
     path: str = "",
+    alone: bool = False,
 ) -> None:
     """Decode a stream of stored chunks into ``out``.
 
@@ -74,6 +97,8 @@ def receive(
         Told the decoded bytes of each chunk.
     path
         Of the node, for errors.
+    alone
+        Decode in this thread, because other streams are read beside it.
 
     Raises
     ------
@@ -85,16 +110,10 @@ def receive(
     InvalidRequestError
         ``unreadable-file``: a codec that this version does not know.
     """
-    document = announced(reader.schema)
-    if document.selection != selection or document.structure.dtype != out.dtype:
-        raise ConflictError(
-            ErrorKind.REVISION_CONFLICT,
-            f"the array has changed: there is {document.structure.dtype} of shape "
-            f"{document.structure.shape} now; refresh() the node",
-        )
+    document = expect(reader.schema, selection, out.dtype)
     pieces = Grid.of(document.structure).pieces(selection)
     jobs = _jobs(reader, pieces, moved, out.itemsize)
-    Engine.shared().fill(out, jobs, Chain.of(document.layout), path)
+    Engine.shared().fill(out, jobs, Chain.of(document.layout), path, alone=alone)
 
 
 def _jobs(

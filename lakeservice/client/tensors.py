@@ -67,6 +67,19 @@ def described(schema: pa.Schema) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return _answer((schema.metadata or {}).get(b"lake.array", b""))
 
 
+def expect(schema: pa.Schema, out: NDArray[Any]) -> None:
+    """See that a stream brings an array of this shape and dtype.
+
+    Raises
+    ------
+    ConflictError
+        ``revision-conflict``: it has another, so the node has changed.
+    CorruptError
+        ``corrupt-object``: the schema is not one of an array.
+    """
+    _same(described(schema), out)
+
+
 def receive(reader: Any, out: NDArray[Any], moved: Callable[[int], None] | None = None) -> None:
     """Copy a stream's elements, which come in C order, into ``out``.
 
@@ -87,7 +100,7 @@ def receive(reader: Any, out: NDArray[Any], moved: Callable[[int], None] | None 
     ConflictError
         ``revision-conflict``: another shape or dtype than the node was known to have.
     """
-    _same(described(reader.schema), out)
+    expect(reader.schema, out)
     filled, size = 0, out.size
     flat = out.reshape(-1) if out.flags.c_contiguous else None
     for chunk in reader:

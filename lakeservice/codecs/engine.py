@@ -118,6 +118,8 @@ class Engine:
         jobs: Iterable[tuple[Piece, Buffer | None, int]],
         chain: Chain,
         path: str = "",
+        *,
+        alone: bool = False,
     ) -> None:
         """Decode chunks into their places in an array.
 
@@ -130,13 +132,20 @@ class Engine:
             its filter mask.
         path
             Of the node, for errors.
+        alone
+            Decode in the calling thread: others do so beside it.
 
         Raises
         ------
         CorruptError
             ``corrupt-chunk``, naming node and chunk.
         """
-        self.run(_job(out, chain, path, *job) for job in jobs)
+        tasks = (_job(out, chain, path, *job) for job in jobs)
+        if alone:
+            for task in tasks:
+                task()
+        else:
+            self.run(tasks)
 
     def close(self) -> None:
         """End the threads when their tasks are done."""

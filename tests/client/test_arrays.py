@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakeservice.client import Array, Container, Lake
-from lakeservice.client import array as array_module
 from schemas.errors import (
     ConflictError,
     ErrorKind,
@@ -140,8 +139,6 @@ def test_what_is_no_basic_index_is_refused(stack: Array, index: Any, message: st
 def test_large_answers_come_as_stored_chunks_in_parallel_parts(
     home: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(array_module, "LARGE_BYTES", 1 << 20)
-    monkeypatch.setattr(array_module, "PART_BYTES", 1 << 20)
     array = RANDOM.poisson(3, (101, 400, 400)).astype("u2")
     node = home.write_array("a", array, chunks=(2, 400, 400))
     monkeypatch.setattr(node, "_remote_only", node.version)  # as on another machine

@@ -9,6 +9,7 @@ import msgspec
 import pyarrow as pa
 from pyarrow import flight
 
+from lakeservice.codecs.memory import keep_freed
 from lakeservice.fronts.flight import exchange
 from lakeservice.fronts.flight.actions import ACTIONS, Actions, Body
 from lakeservice.fronts.flight.arrays import (
@@ -82,6 +83,7 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         about: dict[str, Any] | None = None,
         direct: DirectPolicy = "auto",
     ) -> None:
+        keep_freed()
         name = f"[{host}]" if ":" in host else host
         super().__init__(
             f"grpc://{name}:{port}", middleware={MIDDLEWARE: CallerFactory(authenticator)}
@@ -121,7 +123,10 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             flight.FlightEndpoint(ticket, [], None, b"" if part is None else _rows_told(part))
             for ticket, part in tickets
         ]
-        return flight.FlightInfo(schema, descriptor, endpoints, rows, -1)
+        told = msgspec.json.encode({"id": node.id, "version": node.version})
+        return flight.FlightInfo(
+            schema, descriptor, endpoints, rows, -1, ordered=True, app_metadata=told
+        )
 
     @guarded
     def get_schema(self, context: Any, descriptor: flight.FlightDescriptor) -> flight.SchemaResult:
