@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lakeservice.client.display import short_list
 from lakeservice.client.families import node_at, unasked
@@ -134,7 +134,11 @@ class Container(LakeNode, Loading, Writes[Any], Mapping[str, Any]):
             for key, found in answer["metadata"].items()
         }
 
-    def read_many(self, pairs: Iterable[tuple[str | LakeNode, Any]]) -> list[Any]:
+    def read_many(
+        self,
+        pairs: Iterable[tuple[str | LakeNode, Any]],
+        delivery: Literal["auto", "direct", "decoded"] = "auto",
+    ) -> list[Any]:
         """Read parts of many arrays, of any shapes and dtypes, in one call.
 
         Parameters
@@ -142,6 +146,8 @@ class Container(LakeNode, Loading, Writes[Any], Mapping[str, Any]):
         pairs
             An array (its key below this container, or the node), and a selection of it
             as `Array.read` takes it; None for all of it.
+        delivery
+            As in `Array.take`.
 
         Returns
         -------
@@ -159,7 +165,7 @@ class Container(LakeNode, Loading, Writes[Any], Mapping[str, Any]):
             (key.path if isinstance(key, LakeNode) else self._path_of(key), selection)
             for key, selection in pairs
         ]
-        return read_many(self._remote, asked)
+        return read_many(self._remote, asked, delivery)
 
     def create_many(
         self,

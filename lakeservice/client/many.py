@@ -6,11 +6,20 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
+from lakeservice.client.disk import UnreachableError
 from lakeservice.client.exchange import Answer, answers_of
 from lakeservice.client.families import node_at
-from lakeservice.client.takes import ATTEMPTS, is_integer, named, restless
-from schemas.errors import ErrorKind, InvalidRequestError, LakeError
+from lakeservice.client.takes import (
+    ATTEMPTS,
+    check_delivery,
+    is_integer,
+    named,
+    restless,
+    selection_of,
+)
+from schemas.errors import ConflictError, ErrorKind, InvalidRequestError, LakeError
 from schemas.selection import Selection
 from schemas.ticket import ReadArray
 
@@ -21,34 +30,102 @@ if TYPE_CHECKING:
 
     from lakeservice.client.remote import Remote
 
+Pair = tuple[str, Any]
+"""The path of a node from the root, and a selection of it."""
+FEW_NODES = 64
+"""Files of so many nodes are asked for one by one, though each may be wanted but once."""
 
-def read_many(remote: Remote, pairs: Sequence[tuple[str, Any]]) -> list[NDArray[Any]]:
-    """Read a selection of each of many nodes; see `Container.read_many`.
 
-    Parameters
-    ----------
-    pairs
-        Path from the root, and selection.
-    """
+def read_many(remote: Remote, pairs: Sequence[Pair], delivery: str) -> list[NDArray[Any]]:
+    """Read a selection of each of many nodes; see `Container.read_many`."""
+    check_delivery(delivery)
+    found: list[Any] = [None] * len(pairs)
+    left = list(range(len(pairs)))
+    if delivery != "decoded":
+        left = _read_files(remote, pairs, found, forced=delivery == "direct")
+    if left:
+        _exchange(remote, pairs, left, found)
+    return found
+
+
+def _read_files(
+    remote: Remote, pairs: Sequence[Pair], found: list[Any], *, forced: bool
+) -> list[int]:
+    """Read what lies in files on this machine; return the numbers of the other pairs."""
+    by_path: dict[str, list[int]] = {}
+    for number, (path, _) in enumerate(pairs):
+        by_path.setdefault(path, []).append(number)
+    refused = remote.connection.disk.is_refused
+    if not forced and (refused or len(by_path) > max(FEW_NODES, len(pairs) // 2)):
+        return list(range(len(pairs)))
+    left: list[int] = []
+    for path, numbers in by_path.items():
+        try:
+            _read_node(remote, path, pairs, numbers, found)
+        except UnreachableError as error:
+            if forced:
+                raise named(error.error, numbers[0], len(pairs), f", of {path!r}") from None
+            left += numbers
+    return left
+
+
+def _read_node(
+    remote: Remote, path: str, pairs: Sequence[Pair], numbers: Sequence[int], found: list[Any]
+) -> None:
+    """Read what is wanted of one node."""
+    from lakeservice.client import chunk_table, direct  # codecs; who reads no array does without
+
+    for _ in range(ATTEMPTS):
+        try:
+            table = chunk_table.find_table(remote, path, 0, 0)
+        except LakeError as error:
+            raise UnreachableError(error) from None  # another delivery may, or says it better
+        chosen = [_selection(pairs, number, table.shape) for number in numbers]
+        outs = [np.empty(each.shape, table.dtype) for each in chosen]
+        wants = [
+            (each, out.reshape(each.kept_shape))
+            for each, out in zip(chosen, outs, strict=True)
+            if each.size
+        ]
+        try:
+            direct.read(remote, path, table.version, wants)
+        except ConflictError:  # it has another shape now
+            continue
+        for number, out in zip(numbers, outs, strict=True):
+            found[number] = out
+        return
+    raise restless()
+
+
+def _selection(pairs: Sequence[Pair], number: int, shape: tuple[int, ...]) -> Selection:
+    path, index = pairs[number]
+    try:
+        return selection_of(index, shape)
+    except InvalidRequestError as error:
+        raise named(error, number, len(pairs), f", of {path!r}") from None
+
+
+def _exchange(
+    remote: Remote, pairs: Sequence[Pair], numbers: Sequence[int], found: list[Any]
+) -> None:
+    """Ask the server for some of the pairs, in one exchange."""
+    total = len(pairs)
+    order = sorted(numbers, key=lambda number: pairs[number][0])
     requests = [
         msgspec.json.encode(
             ReadArray(
-                path=path, selection=index_text(index, number, len(pairs)), as_of=remote.as_of
+                path=pairs[number][0],
+                selection=index_text(pairs[number][1], number, total),
+                as_of=remote.as_of,
             )
         )
-        for number, (path, index) in enumerate(pairs)
+        for number in order
     ]
-    order = sorted(range(len(pairs)), key=lambda number: pairs[number][0])
     for _ in range(ATTEMPTS):
-        found: list[Any] = [None] * len(pairs)
         versions: dict[str, set[int]] = {}
         large: list[int] = []
 
-        def take(
-            answer: Answer,
-            found: list[Any] = found,
-            versions: dict[str, set[int]] = versions,
-        ) -> None:
+        def take(answer: Answer, versions: dict[str, set[int]] = versions) -> None:
             number = order[answer.number]
             found[number] = answer.elements.copy()
             versions.setdefault(pairs[number][0], set()).add(answer.version)
@@ -56,10 +133,10 @@ def read_many(remote: Remote, pairs: Sequence[tuple[str, Any]]) -> list[NDArray[
         def refuse(position: int, error: LakeError, large: list[int] = large) -> None:
             number = order[position]
             if error.kind is not ErrorKind.TOO_LARGE:
-                raise named(error, number, len(pairs), f", of {pairs[number][0]!r}")
+                raise named(error, number, total, f", of {pairs[number][0]!r}")
             large.append(number)
 
-        answers_of(remote.connection, len(pairs), lambda n: requests[order[n]], take, refuse)
+        answers_of(remote.connection, len(order), requests.__getitem__, take, refuse)
         if any(len(each) > 1 for each in versions.values()):
             continue
         for number in large:
@@ -68,7 +145,7 @@ def read_many(remote: Remote, pairs: Sequence[tuple[str, Any]]) -> list[NDArray[
             found[number] = node.read(index)
             versions.setdefault(path, set()).add(node.version)
         if all(len(each) == 1 for each in versions.values()):
-            return found
+            return
     raise restless()
 
 

@@ -40,11 +40,7 @@ def take(
     places: NDArray[np.int64] | None = None,
 ) -> tuple[Any, Delivered | None]:
     """Read many parts of an array; see `Array.take`. Tell also how they came."""
-    if delivery not in ("auto", "direct", "decoded"):
-        raise InvalidRequestError(
-            ErrorKind.BAD_REQUEST,
-            f"delivery {delivery!r}; many parts come by 'auto', 'direct' or 'decoded'",
-        )
+    check_delivery(delivery)
     if isinstance(selections, str) or not isinstance(selections, np.ndarray | Sequence):
         raise _bad(
             f"{type(selections).__name__} is no list of selections; "
@@ -157,6 +153,15 @@ def _one_shape(chosen: list[Selection]) -> tuple[int, ...]:
             f"out takes selections of one shape; there are {sorted(shapes)[:4]}: leave it out",
         )
     return shapes.pop()
+
+
+def check_delivery(delivery: str) -> None:
+    """Raise ``bad-request`` unless many parts come by this delivery."""
+    if delivery not in ("auto", "direct", "decoded"):
+        raise InvalidRequestError(
+            ErrorKind.BAD_REQUEST,
+            f"delivery {delivery!r}; many parts come by 'auto', 'direct' or 'decoded'",
+        )
 
 
 def row_numbers(selections: Any, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
