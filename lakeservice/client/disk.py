@@ -176,14 +176,10 @@ class Disk:
         """
         now = time.monotonic()
         file = self._files.get(wanted.path)
-        if file is None or now - file.checked > CHECK_S or _differs(wanted, file):
+        old = file is None or now - file.checked > CHECK_S
+        if file is None or old or _differs(wanted, file.size, file.mtime_ns):
             file = self._opened(wanted.path)
-            if _differs(wanted, file):
-                raise CorruptError(
-                    ErrorKind.ASSET_CHANGED,
-                    f"the file {name_of(wanted)!r} changed since it was registered; "
-                    "ingest it again",
-                )
+            refuse_changed(wanted, file.size, file.mtime_ns)
         file.used = now
         return file
 
@@ -261,13 +257,27 @@ def _proof(path: bytes) -> bytes | None:
         return None
 
 
-def _differs(wanted: LocalFile, file: OpenedFile) -> bool:
-    """Tell whether a file is another than the one that was indexed."""
-    size, mtime_ns = wanted.size_bytes, wanted.mtime_ns
-    if wanted.grows and size is not None and mtime_ns is not None:
-        return file.size < size or file.mtime_ns < mtime_ns
-    return (size is not None and size != file.size) or (
-        mtime_ns is not None and mtime_ns != file.mtime_ns
+def refuse_changed(wanted: LocalFile, size_bytes: int, mtime_ns: int) -> None:
+    """Refuse a file that is another than the one that was indexed.
+
+    Raises
+    ------
+    CorruptError
+        ``asset-changed``.
+    """
+    if _differs(wanted, size_bytes, mtime_ns):
+        raise CorruptError(
+            ErrorKind.ASSET_CHANGED,
+            f"the file {name_of(wanted)!r} changed since it was registered; ingest it again",
+        )
+
+
+def _differs(wanted: LocalFile, size_bytes: int, mtime_ns: int) -> bool:
+    size, modified = wanted.size_bytes, wanted.mtime_ns
+    if wanted.grows and size is not None and modified is not None:
+        return size_bytes < size or mtime_ns < modified
+    return (size is not None and size != size_bytes) or (
+        modified is not None and modified != mtime_ns
     )
 
 

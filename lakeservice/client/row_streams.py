@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
-from schemas.errors import ConflictError, CorruptError, ErrorKind
+from schemas.errors import ConflictError, CorruptError, ErrorKind, LakeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,28 @@ LARGE_BYTES = 16 << 20
 LANES = max(2, min(4, os.cpu_count() or 1))
 """Streams that are read side by side."""
 _ATTEMPTS = 8
+
+
+_AGAIN = (ErrorKind.REVISION_CONFLICT, ErrorKind.TICKET_EXPIRED, ErrorKind.BAD_TICKET)
+
+
+class _Counted:
+    """Bytes that came, to be taken back where they have to come again."""
+
+    def __init__(self, moved: Callable[[int], None] | None) -> None:
+        self._moved = moved
+        self._came = 0
+        self.told = None if moved is None else self._count
+
+    def _count(self, size: int) -> None:
+        self._came += size
+        if self._moved is not None:
+            self._moved(size)
+
+    def forget(self) -> None:
+        """Take back what was told."""
+        if self._moved is not None:
+            self._moved(-self._came)
 
 
 class _Told(msgspec.Struct):
@@ -61,11 +83,13 @@ def read(
         return remote.read(asked, lambda reader: _received(reader, moved))
     for _ in range(_ATTEMPTS):
         endpoints = remote.flight_info(asked).endpoints
+        counted = _Counted(moved)
         try:
-            return pa.concat_tables(_side_by_side(remote, asked, endpoints, moved))
-        except ConflictError as error:
-            if error.kind is not ErrorKind.REVISION_CONFLICT:
+            return pa.concat_tables(_side_by_side(remote, asked, endpoints, counted.told))
+        except LakeError as error:
+            if error.kind not in _AGAIN:
                 raise
+            counted.forget()
     raise ConflictError(
         ErrorKind.REVISION_CONFLICT,
         f"{asked.path!r} was changed again and again while it was read; try again later",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
-from lakeservice.client.disk import UnreachableError, missing, name_of, unavailable
+from lakeservice.client.disk import UnreachableError, missing, name_of, refuse_changed, unavailable
 from lakeservice.codecs.parquet_rows import Footer
 from lakeservice.codecs.rows import RowRequest, check_partition, opened_rows
 from schemas.direct import LocalFile, PlanTable, TablePlan, Unchanged
@@ -95,13 +96,26 @@ class _FilePart:
     @contextmanager
     def opened(self) -> Iterator[Rows]:
         if not self._is_own:
-            self._disk.file(self._file)  # is it the one that was meant?
+            self._disk.file(self._file)  # a pipe of that name would never open
         try:
             file = pa.OSFile(self._file.path, "rb")
         except OSError:
             raise UnreachableError(missing(self._file.path)) from None
-        with file, opened_rows(file, self._format, self.name, self._footer) as rows:
-            yield rows
+        with file:
+            self._check(file)
+            try:
+                with opened_rows(file, self._format, self.name, self._footer) as rows:
+                    yield rows
+            except CorruptError:
+                self._check(file)
+                raise
+            self._check(file)
+
+    def _check(self, file: Any) -> None:
+        """See that a registered file is the one that was meant, also after it was read."""
+        if not self._is_own:
+            status = os.fstat(file.fileno())
+            refuse_changed(self._file, status.st_size, status.st_mtime_ns)
 
 
 def read(

@@ -96,8 +96,9 @@ def row_filter(query: Query, schema: pa.Schema) -> Expression:
         condition on nodes rather than rows.
     """
     expression = _expression(query, schema)
+    looked = dict.fromkeys(columns_of(query, schema))
     try:
-        schema.empty_table().filter(expression)
+        pa.schema([schema.field(name) for name in looked]).empty_table().filter(expression)
     except (pa.ArrowException, TypeError) as error:
         raise _bad(f"the condition does not fit the columns: {str(error)[:200]}") from None
     return expression

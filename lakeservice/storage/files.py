@@ -7,6 +7,7 @@ import stat
 import threading
 import time
 from collections import OrderedDict
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -18,7 +19,7 @@ from lakeservice.codecs.steps import DecodeError
 from schemas.errors import CorruptError, ErrorKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from lakeservice.codecs.steps import Buffer
     from schemas.entry import Asset
@@ -90,13 +91,26 @@ class FileReader:
             length = max(0, file.size - offset)
         return FileExtent(file, offset, length)
 
-    def open_input(self, asset: Asset) -> pa.NativeFile:
-        """Return a file open for pyarrow; errors as in `read`."""
+    @contextmanager
+    def open_input(self, asset: Asset) -> Iterator[pa.NativeFile]:
+        """Open a file for pyarrow; errors as in `read`.
+
+        It is the file that was indexed when it is opened, and still when the block
+        ends, or when what it holds turns out to be corrupt.
+        """
         self._checked(asset)
         try:
-            return pa.OSFile(self.path(asset), "rb")
+            file = pa.OSFile(self.path(asset), "rb")
         except OSError:
             raise _missing(asset.data_uri) from None
+        with file:
+            _refuse_changed(asset, file)
+            try:
+                yield file
+            except CorruptError:
+                _refuse_changed(asset, file)
+                raise
+            _refuse_changed(asset, file)
 
     def close(self) -> None:
         """Forget the files; each is closed when nobody reads it any more."""
@@ -116,13 +130,10 @@ class FileReader:
         if file is None:
             file = self._kept(asset)
             now = file.checked
-        if _differs(asset, file) and now != file.checked:
+        if _differs(asset, file.size, file.mtime_ns) and now != file.checked:
             file = self._kept(asset)  # it may have been looked at before it changed
-        if _differs(asset, file):
-            raise CorruptError(
-                ErrorKind.ASSET_CHANGED,
-                f"the file {_name(uri)!r} changed since it was registered; ingest it again",
-            )
+        if _differs(asset, file.size, file.mtime_ns):
+            raise _changed(uri)
         return file
 
     def _kept(self, asset: Asset) -> _Open:
@@ -183,12 +194,25 @@ class FileExtent(OpenFile):
         return None
 
 
-def _differs(asset: Asset, file: _Open) -> bool:
+def _differs(asset: Asset, size: int, mtime_ns: int) -> bool:
     """Tell whether a file is another than the one that was indexed."""
     if asset.grows and asset.size_bytes is not None and asset.mtime_ns is not None:
-        return file.size < asset.size_bytes or file.mtime_ns < asset.mtime_ns
-    return (asset.size_bytes is not None and asset.size_bytes != file.size) or (
-        asset.mtime_ns is not None and asset.mtime_ns != file.mtime_ns
+        return size < asset.size_bytes or mtime_ns < asset.mtime_ns
+    return (asset.size_bytes is not None and asset.size_bytes != size) or (
+        asset.mtime_ns is not None and asset.mtime_ns != mtime_ns
+    )
+
+
+def _refuse_changed(asset: Asset, file: pa.NativeFile) -> None:
+    status = os.fstat(file.fileno())
+    if _differs(asset, status.st_size, status.st_mtime_ns):
+        raise _changed(asset.data_uri)
+
+
+def _changed(uri: str) -> CorruptError:
+    return CorruptError(
+        ErrorKind.ASSET_CHANGED,
+        f"the file {_name(uri)!r} changed since it was registered; ingest it again",
     )
 
 
