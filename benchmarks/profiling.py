@@ -1,6 +1,6 @@
 """``make profile``: where the time goes, in the server or the client, on a named dataset.
 
-A sampling profiler (py-spy) starts the process that is looked at, which needs no rights beyond
+A sampling profiler (py-spy) looks at a process that is at work, which needs no rights beyond
 one's own. It writes a flame graph, and a table of the functions that were running, with the
 functions of C libraries among them.
 """
@@ -12,37 +12,34 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import psutil
-import urllib3
 
 from benchmarks.bench import prepare
 from benchmarks.fast import files
 from benchmarks.servers import Bench, ingest, say
 from benchmarks.workload import WORKS
-from lakeservice.demo.process import free_ports
+from lakeservice.demo.process import ServerProcess, free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-RATE = 200
+RATE = 100
 """Samples a second."""
 SHOWN = 25
 """Functions in the table."""
-READY_S = 60.0
 KINDS = {
     "verify": r"crc32",
-    "decode": r"blosc|lz4|zstd|inflate|bshuf|bitshuf|shuffle|snappy|parquet",
-    "read": r"readv|pread|os_read|\bread \(lib|__libc_read|ReadAt|open64",
-    "copy": r"memcpy|memmove|memset|_aligned_|copyto|DOUBLE_to|raw_array_assign",
-    "wire": r"grpc|tcp_|sendmsg|recvmsg|epoll|absl|flight|Flight|protobuf|chttp2",
+    "decode": r"blosc|lz4|zstd|inflate|bshuf|bitshuf|snappy|parquet",
+    "read": r"readv|pread|\bread \(lib|ReadAt|open64",
+    "wire": r"grpc|sendmsg|recvmsg|epoll|absl|arrow::flight|chttp2|arrow::ipc",
+    # the memory functions of libc have no names where it is stripped
+    "copy": r"memcpy|memmove|memset|_aligned_|raw_array_assign|0x[0-9a-f]+ \(libc",
 }
-"""What a function does, by its name; what none of them matches is ``rest``."""
+"""What a function of a library does, by its name; what none of them matches is ``rest``."""
+WAITS = r"^(epoll_p?wait|p?poll|ppoll|syscall|futex|sem_\w*wait|pthread_cond_\w*wait|nanosleep)\b"
+"""Functions in which a thread waits, though a sample may see it before it sleeps."""
 
 
 def main() -> None:
@@ -52,16 +49,19 @@ def main() -> None:
     _prepared(bench, given.data)
     given.results.mkdir(parents=True, exist_ok=True)
     name = f"profile-{given.data}-{given.side}-{given.delivery}"
-    bench.plan["work"] = {"data": given.data, "delivery": given.delivery, "seconds": given.seconds}
+    bench.plan["work"] = {"data": given.data, "delivery": given.delivery}
     flames = given.results / f"{name}.svg"
-    _recorded(bench, given.side, "flamegraph", flames)
     stacks = bench.folder / "stacks.txt"
-    did = _recorded(bench, given.side, "raw", stacks)
-    text = table_of(stacks.read_text(encoding="utf-8"))
-    head = f"{given.data}, {given.delivery}, {given.side}, scale {given.scale:g}: {did.strip()}\n\n"
-    (given.results / f"{name}.txt").write_text(head + text, encoding="utf-8")
-    sys.stdout.write(head + text)
-    say(f"written to {flames} and {flames.with_suffix('.txt')}")
+    rate = _recorded(bench, given.side, given.seconds, {"flamegraph": flames, "raw": stacks})
+    text = (
+        f"{given.data}, {given.delivery}, {given.side}, scale {given.scale:g}; "
+        f"{rate:.3g} GB/s while it was watched\n\n"
+        f"{table_of(stacks.read_text(encoding='utf-8'))}"
+    )
+    table = given.results / f"{name}.txt"
+    table.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
+    say(f"written to {flames} and {table}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -92,55 +92,34 @@ def _prepared(bench: Bench, data: str) -> None:
     ready.touch()
 
 
-def _recorded(bench: Bench, side: str, form: str, into: Path) -> str:
-    """Run the work with one side under the profiler; return what the work printed."""
-    spy = [str(Path(sys.executable).with_name("py-spy")), "record", "--native", "--nonblocking"]
-    spy += ["--rate", str(RATE), "--format", form, "--output", str(into)]
+def _recorded(bench: Bench, side: str, seconds: float, into: dict[str, Path]) -> float:
+    """Record one side at work, in each of the forms; return GB/s of the work meanwhile."""
+    command = bench.command(*free_ports(2))
+    watched = [sys.executable, "-m", "benchmarks.watched"]
+    probe = f"{bench.plan['url']}/api/v1/"
+    server = ServerProcess(
+        [*watched, *command[2:]], probe, bench.folder / "ours.log", bench.environment
+    )
     plan = bench.folder / "plan.json"
-    work = [sys.executable, "-m", "benchmarks.workload", str(plan)]
-    if side == "client":
-        with bench.ours():
-            plan.write_text(json.dumps(bench.plan), encoding="utf-8")
-            return _output([*spy, "--", *work])
-    with _watched_server(bench, spy):
-        plan.write_text(json.dumps(bench.plan), encoding="utf-8")
-        return _output(work)
+    plan.write_text(json.dumps(bench.plan), encoding="utf-8")
+    work = [*watched, "benchmarks.workload", str(plan)]
+    with server, subprocess.Popen(work, text=True, stdout=subprocess.PIPE) as client:
+        if client.stdout is None or client.stdout.readline() != "ready\n":
+            raise SystemExit("the work did not begin")
+        for form, path in into.items():
+            _spy(client.pid if side == "client" else server.pid, form, seconds, path)
+        client.terminate()
+        told: dict[str, float] = json.loads(client.stdout.readline())
+    return told["gb_s"]
 
 
-def _output(command: Sequence[str]) -> str:
-    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return next(line for line in answer.stdout.splitlines() if line.startswith("{"))
-
-
-@contextmanager
-def _watched_server(bench: Bench, spy: Sequence[str]) -> Iterator[None]:
-    """Serve under the profiler, which writes its file when the server has ended."""
-    port, flight_port = free_ports(2)
-    server = bench.command(port, flight_port)
-    with (bench.folder / "profiled.log").open("wb") as log:
-        watching = subprocess.Popen(
-            [*spy, "--", *server], stdout=log, stderr=log, env=bench.all_environment
-        )
-    try:
-        _wait(f"{bench.plan['url']}/api/v1/", watching)
-        yield
-    finally:
-        for child in psutil.Process(watching.pid).children():
-            child.terminate()
-        watching.wait()
-
-
-def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + READY_S
-    with urllib3.PoolManager(retries=False, timeout=5.0) as pool:
-        while time.monotonic() < until and process.poll() is None:
-            try:
-                if pool.request("GET", url).status == 200:
-                    return
-            except urllib3.exceptions.HTTPError:
-                pass
-            time.sleep(0.05)
-    raise SystemExit("the server did not start under the profiler; see profiled.log")
+def _spy(pid: int, form: str, seconds: float, into: Path) -> None:
+    spy = [str(Path(sys.executable).with_name("py-spy")), "record", "--native"]
+    spy += ["--rate", str(RATE), "--format", form, "--output", str(into)]
+    spy += ["--duration", f"{seconds:.0f}", "--pid", str(pid)]
+    answer = subprocess.run(spy, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise SystemExit(f"py-spy: {answer.stderr}")
 
 
 def table_of(stacks: str) -> str:
@@ -157,6 +136,8 @@ def table_of(stacks: str) -> str:
     for line in stacks.splitlines():
         functions, _, count = line.rpartition(" ")
         names = functions.split(";")
+        if re.search(WAITS, names[-1]):
+            continue
         own[re.sub(r":\d+\)$", ")", names[-1])] += int(count)
         kinds[kind_of(names)] += int(count)
     total = max(1, sum(own.values()))
@@ -168,12 +149,18 @@ def table_of(stacks: str) -> str:
 
 
 def kind_of(names: Sequence[str]) -> str:
-    """Return what a stack does, by its innermost function that tells."""
+    """Return what a stack does, by the functions of libraries at its inner end.
+
+    Bytes that a decoder copies count as decoding, and those that gRPC copies as the wire.
+    """
+    found = "rest"
     for name in reversed(names):
+        if re.search(r"\.py(:\d+)?\)$", name):
+            return "Python" if name is names[-1] else found
         for kind, pattern in KINDS.items():
-            if re.search(pattern, name):
-                return kind
-    return "rest"
+            if found in ("rest", "copy") and re.search(pattern, name, re.IGNORECASE):
+                found = kind
+    return found
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""Reads one dataset again and again for some seconds, for a profile of the client or the server.
+"""Reads one dataset again and again, for a profile of the client or the server.
 
-``python -m benchmarks.workload PLAN`` does what ``work`` in the plan says, and prints how often.
+``python -m benchmarks.workload PLAN`` does what ``work`` in the plan says. It prints ``ready`` when
+it has done so once, goes on until it is terminated, and prints how fast it was.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,14 +78,19 @@ WORKS = {
 
 
 def main(plan: dict[str, Any]) -> None:
-    """Work until the time is over."""
+    """Work until there is a SIGTERM."""
     work = WORKS[plan["work"]["data"]](plan, plan["work"]["delivery"])
-    times = size = 0
+    work()
+    over = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: over.set())
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    size = 0
     began = time.perf_counter()
-    while (taken := time.perf_counter() - began) < plan["work"]["seconds"]:
+    while not over.is_set():
         size += work()
-        times += 1
-    sys.stdout.write(json.dumps({"times": times, "gb_s": size / taken / 1e9}) + "\n")
+    taken = time.perf_counter() - began
+    sys.stdout.write(json.dumps({"gb_s": size / taken / 1e9, "seconds": taken}) + "\n")
 
 
 if __name__ == "__main__":

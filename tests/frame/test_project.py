@@ -70,7 +70,10 @@ def test_every_public_name_of_the_package_is_there() -> None:
 
 @pytest.mark.external
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize("target", ["demo", "test", "check", "bench", "schemas", "clean", "help"])
+@pytest.mark.parametrize(
+    "target",
+    ["demo", "test", "check", "bench", "profile", "clients", "torch", "schemas", "clean", "help"],
+)
 def test_make_knows_what_to_do(target: str) -> None:
     answer = subprocess.run(
         ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False
