@@ -187,34 +187,42 @@ class _Extremes:
 
 
 class _Moments:
-    """Mean and squared deviations; two parts are joined by the method of Chan et al. (1979)."""
+    """Mean and squared deviations; two parts are joined by the method of Chan et al. (1979).
+
+    A mean is kept as a pivot, which is that of the first part, and what it is off: of
+    numbers that are large and close together, no digit of their deviations is lost.
+    """
 
     def __init__(
         self, shape: tuple[int, ...], dtype: np.dtype[Any], *, ddof: float, root: bool
     ) -> None:
         self._dtype = np.result_type(dtype, np.float64)
         self._ddof, self._root = ddof, root
-        self._mean = np.zeros(shape, self._dtype)
+        self._pivot = np.zeros(shape, self._dtype)
+        self._off = np.zeros(shape, self._dtype)
         self._squares = np.zeros(shape, np.empty(0, self._dtype).real.dtype)
         self._count = np.zeros(shape)
 
     def part(self, block: NDArray[Any], spans: Sequence[Span]) -> Any:
         counts = counts_of(spans)
-        mean = grouped(np.add, block, spans, self._dtype) / counts
-        wide = mean
+        pivot = grouped(np.add, block, spans, self._dtype) / counts
+        wide = pivot
         for axis, span in enumerate(spans):
             if span.bins > 1 and span.factor > 1:
                 wide = np.repeat(wide, span.counts(), axis)
-        return mean, grouped(np.add, _squared(block - wide), spans, self._squares.dtype), counts
+        away = block - wide
+        off = grouped(np.add, away, spans, self._dtype) / counts
+        squares = grouped(np.add, _squared(away), spans, self._squares.dtype)
+        return pivot, off, squares - counts * _squared(off), counts
 
     def merge(self, place: Place, part: Any) -> None:
-        mean, squares, counts = part
-        before, means, total = self._count[place], self._mean[place], self._squares[place]
+        pivot, off, squares, counts = part
+        before, pivots, offs = self._count[place], self._pivot[place], self._off[place]
+        np.copyto(pivots, pivot, where=before == 0)
         after = before + counts
-        away = mean - means
-        means += away * (counts / after)
-        # Of a single part nothing is added to it: its deviations are those from its own mean.
-        total += squares + np.where(before > 0, _squared(away) * (before * (counts / after)), 0)
+        away = (pivot - pivots) + (off - offs)
+        offs += away * (counts / after)
+        self._squares[place] += squares + _squared(away) * (before * (counts / after))
         before[...] = after
 
     def result(self, place: Place, counts: NDArray[np.float64]) -> NDArray[Any]:

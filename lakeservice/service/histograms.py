@@ -71,19 +71,30 @@ def counted(
     limits: Any = request.range
     if cells.dtype.kind in "biu" and cells.dtype.itemsize <= 2:
         values, weights = _values(cells, is_over)
-        counts, edges = np.histogram(values, bins, limits, weights=weights)
+        counts, edges = _histogram(values, bins, limits, weights)
         return counts.astype(np.int64), edges.astype(np.float64)
     if isinstance(request.bins, int) and limits is None and cells.selection.size:
         limits = _limits(cells, is_over)
-    found, edges = np.histogram(np.empty(0, cells.dtype), bins, limits)
+    found, edges = _histogram(np.empty(0, cells.dtype), bins, limits)
 
     def look(band: NDArray[Any]) -> NDArray[Any]:
-        return np.histogram(band, bins, limits)[0]
+        return _histogram(band, bins, limits)[0]
 
     counts = found.astype(np.int64)
     for part in _looked(look, cells, is_over):
         counts += part
     return counts, edges.astype(np.float64)
+
+
+def _histogram(
+    values: NDArray[Any], bins: Any, limits: Any, weights: NDArray[Any] | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return NumPy's histogram, and its objections as ours."""
+    try:
+        with np.errstate(all="ignore"):
+            return np.histogram(values, bins, limits, weights=weights)
+    except (ValueError, OverflowError, IndexError) as error:
+        raise _bad(f"there is no such histogram: {error}") from None
 
 
 def _values(cells: Cells, is_over: Callable[[], bool]) -> tuple[NDArray[Any], NDArray[np.int64]]:

@@ -100,6 +100,10 @@ def part_of(reduction: Reduction, inner: Selection) -> tuple[Reduction, tuple[An
     axes, lengths, rest = list(reduction.selection.axes), [], []
     for number, wanted in zip(reduction.axes, inner.axes, strict=True):
         axis, factor = axes[number], reduction.factors[number]
+        if not axis.count:  # the axis is of no elements, and stays so
+            lengths.append(wanted.count)
+            rest.append(0 if wanted.drop else slice(None))
+            continue
         step, last = wanted.step, wanted.start + max(0, wanted.count - 1) * wanted.step
         low, high = min(wanted.start, last), max(wanted.start, last) + 1
         if factor == 1:

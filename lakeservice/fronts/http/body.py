@@ -113,7 +113,7 @@ class Body:
     async def _is_abandoned(self) -> bool:
         with anyio.CancelScope() as scope:
             scope.cancel()  # there is a message already, or none is waited for
-            return (await self._receive())["type"] == "http.disconnect"
+            return bool((await self._receive())["type"] == "http.disconnect")
         return False
 
     async def _gather(self, size: int) -> bytes:
