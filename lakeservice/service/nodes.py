@@ -31,6 +31,7 @@ GATHERED_ARRAY_BYTES = 100 << 20
 BLOCK_BYTES = 16 << 20
 """Largest block that chunks of such an array are gathered to, decoded."""
 TREE_CACHE = 256
+INNER_CACHE = 4096
 
 
 class FileTree:
@@ -62,6 +63,7 @@ class Nodes:
         self._lock = threading.Lock()
         self._cache: OrderedDict[str, Node] = OrderedDict()
         self._trees: OrderedDict[str, FileTree] = OrderedDict()
+        self._inner: OrderedDict[str, Node] = OrderedDict()
         self._generation = 0
 
     @property
@@ -74,6 +76,7 @@ class Nodes:
         self.catalog.apply(commits)
         with self._lock:
             self._generation += 1
+            self._inner.clear()
             for commit in commits:
                 for applied in commit.applied:
                     if applied.op == "delete":
@@ -119,6 +122,11 @@ class Nodes:
             ``node-not-found``: nothing lies there; the message names the nearest container.
         """
         path = clean_path(path)
+        with self._lock:
+            known = self._inner.get(path) if catalog is None else None
+            generation = self._generation
+        if known is not None:
+            return known
         source = self.nodes if catalog is None else catalog.nodes
         found = source([path])
         if path in found:
@@ -131,12 +139,22 @@ class Nodes:
         inner = path[len(nearest.path) :].strip("/")
         node = self._inside(nearest, inner)
         if node is not None:
+            if catalog is None:
+                self._keep_inner(path, node, generation)
             return node
         where = f"in {nearest.path!r}" if nearest.path else "in the lake"
         raise NotFoundError(
             ErrorKind.NODE_NOT_FOUND,
             f"no node {path!r}; {inner.split('/')[0]!r} is not {where}: list or search it",
         )
+
+    def _keep_inner(self, path: str, node: Node, generation: int) -> None:
+        """Remember a node inside a file, until the next commit: no index knows its path."""
+        with self._lock:
+            if generation == self._generation:
+                self._inner[path] = node
+                while len(self._inner) > INNER_CACHE:
+                    self._inner.popitem(last=False)
 
     def _inside(self, entry: Node, inner: str) -> Node | None:
         tree = self.tree(entry)
