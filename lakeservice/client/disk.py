@@ -36,6 +36,8 @@ MOST_OPEN = 64
 """Registered files that are kept open."""
 MOST_KNOWN = 64
 """Nodes whose files are remembered."""
+CACHE_BYTES = 128 << 20
+"""Decoded chunks that are kept for small reads, in bytes."""
 CHECK_S = 1.0
 """An open file is looked at again when the last time was longer ago, in s."""
 _ANSWER: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(DirectAnswer)
@@ -131,6 +133,10 @@ class Disk:
         """Opens a file by its path."""
         self.known = Known()
         """Files of nodes."""
+        self.cache_bytes = CACHE_BYTES
+        """Most bytes of decoded chunks that are kept for small reads."""
+        self.cache: Any = None
+        """These chunks; None before the first such read."""
         self._lock = threading.Lock()
         self._grant: bytes | None = None
         self._refused: Unavailable | None = None
@@ -186,6 +192,7 @@ class Disk:
     def close(self) -> None:
         """Forget pass and files; each file is closed when nobody reads it any more."""
         self.known.clear()
+        self.cache = None
         with self._lock:
             self._files = {}
             self._grant = self._refused = None
@@ -194,6 +201,7 @@ class Disk:
         """Begin anew in a forked child, where a thread that is gone may hold the lock."""
         self._lock = threading.Lock()
         self.known.restart()
+        self.cache = None
 
     def _opened(self, path: bytes) -> OpenedFile:
         try:

@@ -26,6 +26,15 @@ class Lake(Container):
         """What the server says about itself."""
         return self._remote.about()
 
+    @property
+    def cache_bytes(self) -> int:
+        """Most bytes of decoded chunks that small direct reads keep in memory; 0 keeps none."""
+        return self._remote.connection.disk.cache_bytes
+
+    @cache_bytes.setter
+    def cache_bytes(self, size: int) -> None:
+        self._remote.connection.disk.cache_bytes = size
+
     def as_of(self, version: int) -> Lake:
         """Return the lake as it was after the commit ``version``; it cannot be written to.
 

@@ -464,6 +464,41 @@ def test_few_files_stay_open_and_none_after_closing(here: Here, tmp_path: Path) 
     lake.close()
 
 
+def test_parts_of_a_chunk_that_are_wanted_again_come_from_memory(
+    here: Here, disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_gzip(tmp_path / "a.h5")
+    nodes = [
+        here.array(here.ingest(tmp_path / "a.h5")),
+        here.lake.write_array(named(), STACK, chunks=(2, 70, 90)),
+    ]
+    here.lake.cache_bytes = 4 * 2 * STACK[:2].nbytes
+    for node in nodes:
+        for column in range(9):
+            wanted = np.s_[3, 5:9, column]
+            assert np.array_equal(direct(node, wanted), STACK[wanted])
+        rows = [2, 3, 7, 3]
+        for _ in range(3):
+            assert np.array_equal(node.take(rows), STACK[rows])
+        assert 0 < disk.cache.size_bytes <= here.lake.cache_bytes
+    here.lake.cache_bytes = 0
+    assert np.array_equal(direct(nodes[0], np.s_[3, 5:9, 2]), STACK[3, 5:9, 2])
+    assert len(disk.cache) == 0
+    here.lake.cache_bytes = 1 << 27
+
+
+def test_a_chunk_that_is_written_again_in_its_place_is_read_anew(here: Here) -> None:
+    node = here.lake.write_array(named(), STACK, chunks=(1, 70, 90))
+    other = here.lake.write_array(named(), STACK + 1, chunks=(1, 70, 90))
+    wanted = np.s_[3, 5:9, 7]
+    for _ in range(4):
+        assert np.array_equal(direct(node, wanted), STACK[wanted])
+    data = here.folder / "lake" / "data"
+    chunks = [next((data / each.id).glob("*/c/3/0/0")) for each in (other, node)]
+    os.replace(*chunks)
+    assert np.array_equal(direct(node, wanted), STACK[wanted] + 1)
+
+
 def test_nobody_is_given_files_where_the_server_never_does(tmp_path: Path) -> None:
     never = Here(tmp_path, serving(direct="never"))
     try:
