@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lakeservice.codecs.ahead import in_order
 from lakeservice.codecs.chain import Chain
 from lakeservice.codecs.engine import Engine
 from lakeservice.codecs.gathering import Gathered, gather
 from lakeservice.codecs.grid import Grid, Piece
 from lakeservice.storage.chunk_reader import ChunkReader
 from lakeservice.storage.locations import ByteRange, places_of
-from lakeservice.storage.outgoing import in_turn, side_by_side
+from lakeservice.storage.outgoing import LENDER, in_turn, side_by_side
 from schemas.selection import Axis, Selection
 
 if TYPE_CHECKING:
@@ -204,9 +205,19 @@ class StoredArray:
         if second is None:
             yield self.read(first).reshape(first.shape)
             return
+        runs = _prepend((first, second), runs)
+        if self._is_near:
+            jobs = ((run.size * self.dtype.itemsize, partial(self._block, run)) for run in runs)
+            yield from in_order(jobs)
+            return
         largest = max(run.size for run in (first, second)) * self.dtype.itemsize
-        ahead = max(1, min(_AHEAD, _AHEAD_BYTES // max(1, largest)))
-        yield from self._prefetched(_prepend((first, second), runs), ahead)
+        yield from self._prefetched(runs, max(1, min(_AHEAD, _AHEAD_BYTES // max(1, largest))))
+
+    def _block(self, run: Selection) -> NDArray[Any]:
+        out = LENDER.array(run.kept_shape, self.dtype)
+        for task in self._tasks(run, out):
+            task()
+        return out.reshape(run.shape)
 
     def _prefetched(self, runs: Iterator[Selection], ahead: int) -> Iterator[NDArray[Any]]:
         engine = self._engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import weakref
 from collections import deque
@@ -14,13 +15,15 @@ import numpy as np
 
 from lakeservice.codecs.engine import naming
 from lakeservice.codecs.extent import OpenFile
-from lakeservice.codecs.steps import DecodeError
+from lakeservice.codecs.steps import DecodeError, flat
 from lakeservice.storage.disk import store_errors
 from schemas.errors import CorruptError, ErrorKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from concurrent.futures import Future
+
+    from numpy.typing import NDArray
 
     from lakeservice.codecs.engine import Engine
     from lakeservice.codecs.extent import Extent
@@ -49,8 +52,11 @@ class Lender:
         # The ends of a deque need no lock: memory comes back in whatever thread frees it.
         self._kept: deque[Bytes1D] = deque()
 
-    def lend(self, size: int) -> Bytes1D:
-        """Return memory of this size, with anything in it."""
+    def lend(self, size: int) -> memoryview:
+        """Return memory of this size, with anything in it.
+
+        It is lent for as long as this view is held, or any array or view made from it.
+        """
         memory = None
         with suppress(IndexError):
             memory = self._kept.pop()
@@ -58,7 +64,15 @@ class Lender:
             memory = np.empty(max(1, -(-size // _GRAIN)) * _GRAIN, np.uint8)
         view = memory[:size]
         weakref.finalize(view, self._take_back, memory).atexit = False
-        return view
+        # NumPy's views of views hold only the memory itself; those of a memoryview hold that.
+        return view.data
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return an array in memory that is lent, with anything in it."""
+        size = math.prod(shape) * dtype.itemsize
+        if not size:
+            return np.empty(shape, dtype)
+        return np.frombuffer(self.lend(size), dtype).reshape(shape)
 
     def _take_back(self, memory: Bytes1D) -> None:
         held = sum(each.size for each in tuple(self._kept))
@@ -66,7 +80,8 @@ class Lender:
             self._kept.append(memory)
 
 
-_LENDER = Lender()
+LENDER = Lender()
+"""What this process lends to all that leaves it."""
 
 
 def in_turn(placed: Iterable[Placed], reader: ChunkReader) -> Iterator[Taken]:
@@ -123,11 +138,11 @@ def _taken(
 ) -> Taken:
     if extent is None:
         return piece, place, None
-    memory = _LENDER.lend(extent.length)
+    memory = LENDER.lend(extent.length)
     with naming(piece.position, reader.path):
         try:
             with store_errors():
-                extent.read_into(0, memory)
+                extent.read_into(0, flat(memory))
         except DecodeError as error:
             raise CorruptError(ErrorKind.CORRUPT_CHUNK, str(error)) from None
-    return piece, place, memory.data
+    return piece, place, memory
