@@ -9,9 +9,9 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import google_crc32c
 import imagecodecs
 import numpy as np
+from crc32c import crc32c
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,7 @@ class DecodeLoop:
             if self.has_checksum:
                 stored = held[: length - CHECKSUM_BYTES]
                 told = int.from_bytes(held[length - CHECKSUM_BYTES : length].tobytes(), "little")
-                if verify and google_crc32c.value(stored) != told:
+                if verify and crc32c(stored.data) != told:
                     raise SystemExit(f"chunk {number} is damaged")
             rows = out[number * self._rows : (number + 1) * self._rows]
             _library.blosc_decode(stored, numthreads=1, out=rows.reshape(-1).view(np.uint8))

@@ -6,8 +6,8 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-import google_crc32c
 import numpy as np
+from crc32c import crc32c
 
 from lakeservice.codecs.chain import Chain
 from lakeservice.codecs.engine import Engine
@@ -44,7 +44,7 @@ class DamagedChunk(NamedTuple):
 
 def checksum(payload: bytes) -> int:
     """Return the CRC-32C of some bytes."""
-    return int(google_crc32c.value(payload))
+    return crc32c(payload)
 
 
 def checksums_name(prefix: str) -> str:
