@@ -21,6 +21,12 @@ GROUP_ROWS = 122_880
 """Most rows of a row group."""
 GROUP_BYTES = 16 << 20
 """Size in memory at which a row group is written, whatever its rows."""
+_ENCODINGS = {
+    "FLOAT": "BYTE_STREAM_SPLIT",
+    "DOUBLE": "BYTE_STREAM_SPLIT",
+    "INT32": "DELTA_BINARY_PACKED",
+    "INT64": "DELTA_BINARY_PACKED",
+}
 
 
 class TableWriter:
@@ -140,8 +146,9 @@ class TableWriter:
 def _parquet_options(schema: pa.Schema) -> dict[str, Any] | None:
     """Return how a table is written as Parquet; None where Parquet cannot hold it.
 
-    Floats are split into streams of their bytes, which compress better and decode
-    in half the time; dictionaries, Arrow's default, only cost where values hardly repeat.
+    Dictionaries, Arrow's default, only cost where values hardly repeat. Floats are
+    split into streams of their bytes, and whole numbers and times are stored as
+    differences: both compress better and decode in half the time.
     """
     empty = io.BytesIO()
     try:
@@ -151,10 +158,14 @@ def _parquet_options(schema: pa.Schema) -> dict[str, Any] | None:
         return None
     leaves = pq.ParquetFile(empty).schema
     columns = [leaves.column(number) for number in range(len(leaves))]
-    floats = [one.path for one in columns if one.physical_type in ("FLOAT", "DOUBLE")]
+    encodings = {
+        one.path: _ENCODINGS[one.physical_type]
+        for one in columns
+        if one.physical_type in _ENCODINGS
+    }
     return {
         "compression": "zstd",
         "write_page_checksum": True,
-        "use_dictionary": [one.path for one in columns if one.path not in floats],
-        "column_encoding": dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
+        "use_dictionary": [one.path for one in columns if one.path not in encodings],
+        "column_encoding": encodings,
     }

@@ -127,7 +127,7 @@ def test_all_rows_come_in_order(written: Table, table: pa.Table, delivery: Any) 
 def test_files_are_read_here_unless_something_else_is_asked_for(written: Table) -> None:
     found = []
     for delivery in ("auto", "decoded", "auto"):
-        next(written.batches(delivery=delivery))  # type: ignore[arg-type]
+        next(written.batches(delivery=delivery))
         found.append(written.last_delivery)
     assert found == ["direct", "decoded", "direct"]
 

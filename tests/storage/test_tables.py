@@ -461,3 +461,25 @@ def test_floats_are_stored_split_by_bytes_wherever_they_are(tmp_path: Path) -> N
         assert ("BYTE_STREAM_SPLIT" in used) == (path != "word"), (path, used)
         assert ("RLE_DICTIONARY" in used) == (path == "word"), (path, used)
     assert stored.read().equals(table)
+
+
+def test_whole_numbers_and_times_are_stored_as_differences(tmp_path: Path) -> None:
+    count = np.arange(5000)
+    table = pa.table(
+        {
+            "index": count,
+            "small": pa.array(count % 200, pa.uint8()),
+            "high": pa.array(count.astype("u8") + np.uint64(2**63 + 7)),
+            "when": pa.array(count * 10**9, pa.timestamp("ns", "UTC")),
+            "lists": pa.array([[n, None] for n in range(5000)], pa.list_(pa.int32())),
+        }
+    )
+    objects = Objects.open(str(tmp_path))
+    with TableWriter(objects, "data/whole/0.parquet", table.schema) as writer:
+        writer.write(table)
+        writer.finish()
+    stored = pq.ParquetFile(tmp_path / "data/whole/0.parquet")
+    group = stored.metadata.row_group(0)
+    for n in range(group.num_columns):
+        assert "DELTA_BINARY_PACKED" in group.column(n).encodings
+    assert stored.read().equals(table)
