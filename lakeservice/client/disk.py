@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 
 MOST_OPEN = 64
 """Registered files that are kept open."""
-MOST_KNOWN = 64
+MOST_KNOWN = 1024
 """Nodes whose files are remembered."""
+MOST_PLACES = 1 << 19
+"""Places of chunks that are remembered, of all nodes together."""
 CACHE_BYTES = 128 << 20
 """Decoded chunks that are kept for small reads, in bytes."""
 CHECK_S = 1.0
@@ -107,8 +109,15 @@ class Known:
         with self._lock:
             if generation == self.generation:
                 self._kept[key] = value
-                while len(self._kept) > MOST_KNOWN:
-                    self._kept.popitem(last=False)
+        self.shrink()
+
+    def shrink(self) -> None:
+        """Forget what was not used for longest, as far as too much is kept."""
+        with self._lock:
+            places = sum(getattr(value, "places", 1) for value in self._kept.values())
+            while len(self._kept) > 1 and (len(self._kept) > MOST_KNOWN or places > MOST_PLACES):
+                _, value = self._kept.popitem(last=False)
+                places -= getattr(value, "places", 1)
 
     def clear(self) -> None:
         """Forget all, and what is being asked for just now."""

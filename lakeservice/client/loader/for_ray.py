@@ -50,10 +50,7 @@ class LakeDatasource(Datasource):  # type: ignore[misc]
         steps = range(loader.step, len(loader))
         count = max(1, min(parallelism, len(steps)))
         cuts = [steps.start + len(steps) * number // count for number in range(count + 1)]
-        return [
-            _task(loader, start, stop, per_task_row_limit)
-            for start, stop in pairwise(cuts)
-        ]
+        return [_task(loader, start, stop, per_task_row_limit) for start, stop in pairwise(cuts)]
 
 
 def datasource(loader: Loader) -> LakeDatasource:

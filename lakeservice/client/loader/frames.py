@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lakeservice.client.chunk_table import vouch
+from lakeservice.codecs.engine import Engine
 from schemas.errors import ErrorKind, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lakeservice.client.array import Array
+    from lakeservice.client.remote import Remote
 
 
 class Frames:
@@ -22,6 +26,8 @@ class Frames:
 
     Parameters
     ----------
+    remote
+        Where the lake answers.
     nodes
         Arrays as they were described.
     sample_axes
@@ -33,8 +39,9 @@ class Frames:
         ``bad-structure``: too few axes, or the first node whose samples differ.
     """
 
-    def __init__(self, nodes: Sequence[Array], sample_axes: int = 1) -> None:
+    def __init__(self, remote: Remote, nodes: Sequence[Array], sample_axes: int = 1) -> None:
         self.nodes = nodes
+        self._remote = remote
         self._axes = sample_axes
         if sample_axes < 1:
             raise InvalidRequestError(
@@ -76,8 +83,12 @@ class Frames:
         out
             Of the stored dtype; shape (n, …).
         """
-        for number, places in _by_node(indices):
-            self._read_node(self.nodes[number], indices[places, 1], out, places)
+        far = self.nodes[0].last_delivery == "decoded"
+        engine = Engine.shared_far() if far else Engine.shared()
+        engine.run(
+            functools.partial(self._read_node, self.nodes[number], indices[places, 1], out, places)
+            for number, places in _by_node(indices)
+        )
         if not out.dtype.isnative:
             out = out.byteswap(inplace=True).view(self.dtype)
         return out
@@ -85,6 +96,7 @@ class Frames:
     def _read_node(
         self, node: Array, rows: NDArray[np.int64], out: NDArray[Any], places: NDArray[np.intp]
     ) -> None:
+        vouch(self._remote, node.path, node.id, node.version)
         wanted: Any = rows
         if self._axes > 1:
             corners = np.stack(np.unravel_index(rows, node.shape[: self._axes]), axis=1)

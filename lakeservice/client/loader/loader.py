@@ -102,7 +102,7 @@ class Loader:
                     ErrorKind.BAD_REQUEST,
                     f"columns={options.columns!r}, and {self.nodes[0].path!r} is an array",
                 )
-            return Frames(self.nodes, options.sample_axes)
+            return Frames(self._remote, self.nodes, options.sample_axes)
         shuffled = options.shuffle is True
         block = min(BLOCK_ROWS, max(1, self.window // WINDOW_BLOCKS)) if shuffled else BLOCK_ROWS
         kept = 2 * max(self.window if shuffled else 0, options.batch_size) + block
