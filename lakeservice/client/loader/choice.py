@@ -74,12 +74,12 @@ def _named(container: Any, named: list[LakeNode | str]) -> list[Any]:
         if not isinstance(node, Array | Table):
             raise InvalidRequestError(
                 ErrorKind.WRONG_FAMILY,
-                f"{node.path!r} is a {node.family}; a loader reads arrays or tables",
+                f"the family of {node.path!r} is {node.family}; a loader reads arrays or tables",
             )
         if type(node) is not type(nodes[0]):
             raise InvalidRequestError(
                 ErrorKind.WRONG_FAMILY,
-                f"{node.path!r} is a {node.family}, and {nodes[0].path!r} is a "
+                f"the family of {node.path!r} is {node.family}, and that of {nodes[0].path!r} "
                 f"{nodes[0].family}; a loader reads one family",
             )
     return nodes

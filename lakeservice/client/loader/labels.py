@@ -126,7 +126,8 @@ class ColumnLabel:
         for table in tables:
             if not isinstance(table, Table):
                 raise InvalidRequestError(
-                    ErrorKind.WRONG_FAMILY, f"{table.path!r} is a {table.family}, not a table"
+                    ErrorKind.WRONG_FAMILY,
+                    f"the labels of {table.path!r}: its family is {table.family}, not table",
                 )
             if column not in table.columns:
                 raise InvalidRequestError(
