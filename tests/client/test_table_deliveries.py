@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 import lakeservice
 from ingest.ingest import ingest
-from lakeservice.client import Table
+from lakeservice.client import Table, row_streams
 from lakeservice.commands.ingest import ServiceCommitter
 from lakeservice.config import Limits, Secret, Serve
 from lakeservice.server import Server
@@ -31,8 +31,10 @@ from schemas.errors import CorruptError, ErrorKind, InvalidRequestError, LakeErr
 from schemas.query import And, Comparison, Eq, In, Not, Or
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.client.conftest import Served
 
 KEY = "akeyofthetests"
 ROWS = 200_000
@@ -399,6 +401,30 @@ def test_a_table_that_changes_between_plan_and_read_is_of_one_version(
     found = node.to_arrow(delivery="decoded")
     assert found.num_rows == ROWS + 15
     assert found.equals(pa.concat_tables([table, table.slice(0, 10), table.slice(0, 5)]))
+
+
+def test_a_server_that_dies_in_mid_stream_is_asked_again(
+    serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    truth = pa.table({name: RANDOM.normal(size=1_200_000) for name in "abcd"})
+    with server.connect() as lake:
+        node: Any = lake.write_table("t", truth)
+        received, dying = row_streams._received, [server]
+
+        def receive(reader: Any, moved: Any) -> pa.Table:
+            if dying:
+                reader.read_chunk()
+                dying.pop().kill()
+                serve(*server.ports)
+                reader.read_all()  # breaks off: far more than a connection holds is missing
+                raise AssertionError("a stream whose server is dead came to its end")
+            return received(reader, moved)
+
+        monkeypatch.setattr(row_streams, "_received", receive)
+        found = node.to_arrow(delivery="decoded")
+    assert not dying
+    assert found.equals(truth)
 
 
 def test_sparse_and_nested_data_come_directly_as_well(here: Here) -> None:
