@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from lakeservice.client.disk import Disk, UnreachableError, missing
+from lakeservice.client.disk import Disk, UnreachableError
 from lakeservice.codecs.cache import ChunkCache
 from lakeservice.codecs.extent import Held, OpenFile
 from lakeservice.codecs.gathering import Gathered
 from lakeservice.codecs.steps import whole_elements
-from schemas.errors import CorruptError, ErrorKind
+from schemas.errors import CorruptError, ErrorKind, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -28,6 +29,7 @@ Target: TypeAlias = "NDArray[Any] | Gathered"
 """What receives a piece; where several want of one chunk, all of that."""
 _SMALL_BYTES = 256 << 10  # chunks below it are read whole, neighbours in a file together
 _TOGETHER_BYTES = 4 << 20
+_SETTLED_NS = 1_000_000_000  # a file may be replaced within one tick of the disk's clock
 _KEPT_BYTES = 16 << 20  # memory of this size is kept to be read into again
 
 
@@ -130,13 +132,21 @@ class ChunkFiles:
                 raise UnreachableError(lost) from None
             self._fill_absent(placed)
             return
-        except OSError:
-            raise UnreachableError(missing(path)) from None
+        except OSError as error:
+            reason = os.strerror(error.errno).lower() if error.errno else "no reason told"
+            raise UnreachableError(
+                UnavailableError(
+                    ErrorKind.STORE_UNAVAILABLE,
+                    f"chunk {placed.piece.position} cannot be read here: {reason}; "
+                    "read it with another delivery",
+                )
+            ) from None
         try:
             status = os.fstat(descriptor)
             size = status.st_size
             if self._cache is not None:
-                stamp = status.st_ino, status.st_mtime_ns, size
+                settled = time.time_ns() - status.st_mtime_ns > _SETTLED_NS
+                stamp = (status.st_ino, status.st_mtime_ns, size) if settled else None
                 if self._from_memory(placed, stamp, partial(OpenFile, descriptor, 0, size)):
                     return
             if self._is_read_whole(placed.piece, size):

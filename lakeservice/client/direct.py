@@ -12,7 +12,7 @@ from lakeservice.client.disk import UnreachableError
 from lakeservice.codecs.engine import Engine
 from lakeservice.codecs.gathering import gather, gather_rows
 from schemas.direct import PAGE_CHUNKS
-from schemas.errors import ConflictError, CorruptError, ErrorKind, LakeError
+from schemas.errors import ConflictError, CorruptError, ErrorKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -225,5 +225,5 @@ def _last_chunk(table: ChunkTable, selection: Selection) -> int:
 def _naming(error: CorruptError | UnreachableError, path: str) -> Exception:
     """Return an error that names the node."""
     known = error.error if isinstance(error, UnreachableError) else error
-    named: LakeError = CorruptError(known.kind, f"{path!r}: {known.message}")
+    named = type(known)(known.kind, f"{path!r}: {known.message}")
     return UnreachableError(named) if isinstance(error, UnreachableError) else named

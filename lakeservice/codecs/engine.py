@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lakeservice.codecs.extent import Held
-from schemas.errors import CorruptError
+from schemas.errors import CorruptError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -189,10 +189,14 @@ def _job(
 @contextmanager
 def naming(position: tuple[int, ...], path: str = "") -> Iterator[None]:
     """Add a chunk's position, and the path of its node, to the errors that are raised inside."""
+    node = f" of {path!r}" if path else ""
     try:
         yield
     except CorruptError as error:
-        node = f" of {path!r}" if path else ""
         raise CorruptError(
             error.kind, f"chunk {position}{node} is corrupt: {error.message}"
+        ) from error
+    except UnavailableError as error:
+        raise UnavailableError(
+            error.kind, f"chunk {position}{node} cannot be read: {error.message}"
         ) from error
