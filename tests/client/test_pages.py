@@ -65,6 +65,7 @@ def test_every_parameter_of_the_reference_exists() -> None:
         (client.Container, "write_array"),
         (client.Container, "write_sparse"),
         (client.Container, "create_container"),
+        (client.Container, "loader"),
         (client.Table, "to_arrow"),
         (client.LakeNode, "update_metadata"),
     ]:

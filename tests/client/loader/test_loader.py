@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
+import re
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lakeservice.client import Container
+from lakeservice.client.loader import Batch, Loader
 from schemas.errors import ConflictError, ErrorKind, InvalidRequestError
 
 if TYPE_CHECKING:
-    from lakeservice.client import Container, Lake
+    from lakeservice.client import Lake
 
     from .conftest import DataSet
 
@@ -276,3 +281,12 @@ def test_no_thread_is_left_when_the_consumer_stops(frames: DataSet, prefetch: in
 def test_rank_and_world_size_belong_together(frames: DataSet) -> None:
     with pytest.raises(InvalidRequestError, match="give both"):
         frames.home.loader(frames.nodes, batch_size=2, rank=0)
+
+
+def test_the_reference_names_every_option_and_member() -> None:
+    page = Path(__file__).parents[3] / "docs" / "reference" / "client.md"
+    section = page.read_text(encoding="utf-8").split("## Loaders")[1].split("\n## ")[0]
+    words = set(re.findall(r"\w+", section))
+    options = set(inspect.signature(Container.loader).parameters) - {"self"}
+    members = {name for cls in (Loader, Batch) for name in vars(cls) if not name.startswith("_")}
+    assert (options | members) - words == {"handed_out"}
