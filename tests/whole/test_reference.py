@@ -13,6 +13,9 @@ from schemas import ticket
 COMMANDS: tuple[type[msgspec.Struct], ...] = (
     ticket.ReadArray,
     ticket.ReadTable,
+    ticket.ReduceArray,
+    ticket.BinArray,
+    ticket.HistogramArray,
     ticket.WriteArray,
     ticket.WriteTable,
     ticket.AppendTo,
