@@ -38,7 +38,8 @@ KINDS = {
     "copy": r"memcpy|memmove|memset|_aligned_|raw_array_assign|0x[0-9a-f]+ \(libc",
 }
 """What a function of a library does, by its name; what none of them matches is ``rest``."""
-WAITS = r"^(epoll_p?wait|p?poll|ppoll|syscall|futex|sem_\w*wait|pthread_cond_\w*wait|nanosleep)\b"
+PYTHON = r"\.py(:\d+)?\)$"
+WAITS = r"_p?wait\b|_?timedwait|acquire_lock|take_gil|^p?poll\b|^syscall\b|futex|::Wait|Park|sleep"
 """Functions in which a thread waits, though a sample may see it before it sleeps."""
 
 
@@ -136,10 +137,10 @@ def table_of(stacks: str) -> str:
     for line in stacks.splitlines():
         functions, _, count = line.rpartition(" ")
         names = functions.split(";")
-        if re.search(WAITS, names[-1]):
-            continue
-        own[re.sub(r":\d+\)$", ")", names[-1])] += int(count)
-        kinds[kind_of(names)] += int(count)
+        kind = kind_of(names)
+        if kind != "waits":
+            own[re.sub(r":\d+\)$", ")", names[-1])] += int(count)
+            kinds[kind] += int(count)
     total = max(1, sum(own.values()))
     lines = [f"{total} samples at {RATE} a second", "", "share  kind of work"]
     lines += [f"{count / total:5.1%}  {kind}" for kind, count in kinds.most_common()]
@@ -152,11 +153,16 @@ def kind_of(names: Sequence[str]) -> str:
     """Return what a stack does, by the functions of libraries at its inner end.
 
     Bytes that a decoder copies count as decoding, and those that gRPC copies as the wire.
+    ``waits`` is no work, ``Python`` is the interpreter in code of a ``.py`` file.
     """
+    outer = [number for number, name in enumerate(names) if re.search(PYTHON, name)]
+    library = names[outer[-1] + 1 :] if outer else names
+    if not library:
+        return "Python"
+    if any(re.search(WAITS, name) for name in library):
+        return "waits"
     found = "rest"
-    for name in reversed(names):
-        if re.search(r"\.py(:\d+)?\)$", name):
-            return "Python" if name is names[-1] else found
+    for name in reversed(library):
         for kind, pattern in KINDS.items():
             if found in ("rest", "copy") and re.search(pattern, name, re.IGNORECASE):
                 found = kind

@@ -83,11 +83,14 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether all targets are met; None where there is none, or nothing to compare with."""
+        """Whether all targets are met; None where there is none, or nothing to compare with.
+
+        A server that used too much memory misses it, whatever the figure is.
+        """
         verdicts = (self._meets_target(), self._meets_limit(), self._meets_memory())
         if False in verdicts:
             return False
-        return True if True in verdicts else None
+        return True if True in verdicts[:2] else None
 
     def _times(self, other: float | None) -> float | None:
         if not other or not self.ours:

@@ -264,7 +264,9 @@ def _reductions(us: Found, them: Found) -> list[Figure | None]:
             "ms",
             us.get("fast_reduce", f"{name}_s", MS),
             them.best("fast_reduce", (f"hdf5_{name}_s", f"zarr_{name}_s"), MS, "least"),
-            limit=limit(us.get("fast_reduce", f"{name}_here_s", MS), "read and reduced here"),
+            limit=limit(
+                us.get("fast_reduce", f"{name}_{how}_s", MS), f"read {where}, reduced here"
+            ),
             server_mb=us.server_mb("fast_reduce"),
             group=GROUP,
         )
@@ -272,4 +274,5 @@ def _reductions(us: Found, them: Found) -> list[Figure | None]:
             ("mean", "mean of all frames, by the server"),
             ("region", "sum of 100 × 100 pixels through time, by the server"),
         )
+        for how, where in (("decoded", "decoded over Flight"), ("here", "by auto"))
     ]

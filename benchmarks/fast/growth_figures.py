@@ -57,7 +57,7 @@ def growth_figures(us: Found) -> list[Figure | None]:
             for name, what in (
                 ("look", "a node by its path"),
                 ("find", "a search for one"),
-                ("slice", "100 × 100 pixels"),
+                ("slice", "100 × 100 pixels, decoded,"),
             )
             for count in ENTRIES
         ),

@@ -23,12 +23,12 @@ def reduce(plan: dict[str, Any]) -> Values:
     """Take the mean of all frames, and the sum of a region of each."""
     node = connect(plan)[STACK]
 
-    def mean_here() -> np.ndarray:
-        mean: np.ndarray = node.read(delivery="auto").mean(axis=0, dtype="f8")
+    def mean_here(delivery: str = "auto") -> np.ndarray:
+        mean: np.ndarray = node.read(delivery=delivery).mean(axis=0, dtype="f8")
         return mean
 
-    def region_here() -> np.ndarray:
-        totals: np.ndarray = node[REGION].sum(axis=(1, 2), dtype="u8")
+    def region_here(delivery: str = "auto") -> np.ndarray:
+        totals: np.ndarray = node.read(REGION, delivery=delivery).sum(axis=(1, 2), dtype="u8")
         return totals
 
     def region() -> np.ndarray:
@@ -43,8 +43,10 @@ def reduce(plan: dict[str, Any]) -> Values:
         {
             "mean": lambda: node.mean(axis=0),
             "mean_here": mean_here,
+            "mean_decoded": lambda: mean_here("decoded"),
             "region": region,
             "region_here": region_here,
+            "region_decoded": lambda: region_here("decoded"),
         }
     )
     return {f"{name}_s": seconds for name, seconds in taken.items()}

@@ -243,6 +243,7 @@ def test_a_profile_tells_shares_and_leaves_waiting_out() -> None:
     [
         (("f (x.py:1)", "grpc_call (libarrow_flight.so)", "memcpy (libc.so.6)"), "wire"),
         (("f (x.py:1)", "memcpy (libc.so.6)"), "copy"),
+        (("f (x.py:1)", "PyThread_acquire_lock (libpython.so)", "0x7f (libc.so.6)"), "waits"),
         (("f (blosc.py:1)",), "Python"),
         (("f (blosc.py:1)", "PyObject_Call (libpython.so)"), "rest"),
         (("f (x.py:1)", "crc32c::Extend (libcrc32c.so)"), "verify"),
