@@ -15,6 +15,7 @@ from lakeservice.service.following import Following
 from lakeservice.service.live import Hub
 from lakeservice.service.nested_changes import NestedChanges
 from lakeservice.service.nodes import Nodes
+from lakeservice.service.planned_nodes import PlannedNodes
 from lakeservice.service.promises import check_composite, check_promises, is_composite
 from lakeservice.service.publishing import Publisher
 from lakeservice.service.reading import Reader
@@ -34,7 +35,7 @@ from lakeservice.service.writing import Draft, Writer
 from lakeservice.storage.committer import Committer
 from lakeservice.storage.files import FileReader
 from lakeservice.storage.lake import Lake
-from schemas.errors import ErrorKind, InvalidRequestError
+from schemas.errors import ConflictError, ErrorKind, InvalidRequestError
 from schemas.selection import Selection, parse_selection
 from schemas.structures import family_of
 from schemas.ticket import ReadArray, ReadRequest, ReadTable, Search
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from schemas.commit import Append, Applied, Create, Mutation
     from schemas.entry import DataSource, Node
     from schemas.query import Query
+    from schemas.ticket import Ticket
 
 
 class Service:
@@ -131,6 +133,7 @@ class Service:
             fresh_s=self.limits.direct_fresh_ms / 1000,
         )
         self.kept = Kept()
+        self._planned = PlannedNodes()
         self._snapshots = Snapshots(self.catalog, self.limits.snapshot_commits)
 
     @classmethod
@@ -291,6 +294,7 @@ class Service:
             rows = plan.rows
             if len(plan.parts) > 1:
                 parts = plan.parts
+            self._planned.keep(node)
         elif isinstance(request, ReadTable):
             planned = self.plan_table(node, request)
             if request.limit is None:
@@ -298,6 +302,29 @@ class Service:
                 rows = planned.rows if request.where is None else -1
         signed = self.signer.tickets(request, node, parts, principal)
         return node, list(zip(signed, parts, strict=True)), rows
+
+    def ticketed(self, ticket: Ticket) -> Node:
+        """Return the node in the version that a ticket is for.
+
+        Raises
+        ------
+        ConflictError
+            ``revision-conflict``: it has another version now, and this server does not
+            remember the one that was planned.
+        NotFoundError
+            ``node-not-found``: likewise, and there is no such node any more.
+        """
+        path = ticket.request.path
+        planned = self._planned.get(path, ticket.id, ticket.version)
+        if planned is not None:
+            return planned
+        node = self.describe(path, as_of=ticket.request.as_of)
+        if (node.id, node.version) != (ticket.id, ticket.version):
+            raise ConflictError(
+                ErrorKind.REVISION_CONFLICT,
+                f"{path!r} has changed since the ticket was made; ask for a new one",
+            )
+        return node
 
     def plan_table(self, node: Node, request: ReadTable) -> RowPlan:
         """Return which ranges of rows can be read side by side; see `Reader.plan_table`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -120,15 +121,38 @@ def test_an_expired_ticket_and_somebody_elses_are_refused(
         client.do_get(flight.Ticket(forged), options()).read_all()
 
 
-def test_a_ticket_of_a_node_that_changed_is_refused(
+def test_a_ticket_gives_the_version_that_was_planned_or_is_refused(
     running: Running, client: flight.FlightClient
 ) -> None:
     node = running.lake.write_array("wire/changing", STACK[:4])
     info = client.get_flight_info(flight.FlightDescriptor.for_path("wire", "changing"), options())
     node.append(STACK[4:6])
-    with pytest.raises(flight.FlightServerError) as caught:
-        client.do_get(info.endpoints[0].ticket, options()).read_all()
+    table = client.do_get(info.endpoints[0].ticket, options()).read_all()
+    column = table.column("data").combine_chunks()
+    np.testing.assert_array_equal(column.to_numpy_ndarray(), STACK[:4])
+    ticket = running.service.signer.open_ticket(info.endpoints[0].ticket.ticket)
+    assert json.loads(info.app_metadata) == {"id": ticket.id, "version": ticket.version}
+    older = running.service.signer.ticket(msgspec.structs.replace(ticket, version=0))
+    with pytest.raises(flight.FlightServerError) as caught:  # not planned here, or long ago
+        client.do_get(flight.Ticket(older), options()).read_all()
     assert kind_of(caught.value) == "revision-conflict"
+
+
+def test_a_ticket_with_a_bit_flipped_or_a_byte_missing_is_refused(
+    client: flight.FlightClient,
+) -> None:
+    info = client.get_flight_info(flight.FlightDescriptor.for_path("wire", "stack"), options())
+    ticket = info.endpoints[0].ticket.ticket
+    forged = [
+        bytes(old ^ (1 << byte % 8 if number == byte else 0) for number, old in enumerate(ticket))
+        for byte in range(len(ticket))
+    ]
+    forged += [ticket[:cut] for cut in range(0, len(ticket), 9)] + [ticket + b"\0", ticket * 2]
+    for each in forged:
+        with pytest.raises(flight.FlightServerError) as caught:
+            client.do_get(flight.Ticket(each), options()).read_all()
+        # what begins like JSON is no ticket, but a request
+        assert kind_of(caught.value) == ("bad-request" if each[:1] == b"{" else "bad-ticket")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from lakeservice.fronts.flight.guard import (
 )
 from lakeservice.fronts.flight.reduced import reduced_schema, reduced_stream
 from lakeservice.service import Draft, Service, rows_of
-from schemas.errors import ConflictError, ErrorKind, InvalidRequestError
+from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.structures import ArrayStructure, ContainerStructure, family_of
 from schemas.ticket import (
     AppendTo,
@@ -119,8 +119,12 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         request = self._request(descriptor)
         node, tickets, rows = self._service.tickets(request, principal.name)
         schema = self._schema(node, request)
+        expires = pa.scalar(
+            int(self._service.signer.expiry(self._service.limits.ticket_s) * 1e9),
+            pa.timestamp("ns", "UTC"),
+        )
         endpoints = [
-            flight.FlightEndpoint(ticket, [], None, b"" if part is None else _rows_told(part))
+            flight.FlightEndpoint(ticket, [], expires, b"" if part is None else _rows_told(part))
             for ticket, part in tickets
         ]
         told = msgspec.json.encode({"id": node.id, "version": node.version})
@@ -181,12 +185,7 @@ class LakeFlightServer(flight.FlightServerBase):  # type: ignore[misc]
                     ErrorKind.BAD_TICKET, "this ticket was given to somebody else; ask for your own"
                 )
             request, rows = signed.request, signed.rows
-            node = self._service.describe(request.path, as_of=request.as_of)
-            if (node.id, node.version) != (signed.id, signed.version):
-                raise ConflictError(
-                    ErrorKind.REVISION_CONFLICT,
-                    f"{node.path!r} has changed since the ticket was made; ask for a new one",
-                )
+            node = self._service.ticketed(signed)
         if isinstance(request, ReadTable):
             if rows is not None:
                 request = msgspec.structs.replace(request, rows=rows)
@@ -360,6 +359,7 @@ def _relabelled(
         for batch in reader:
             named = batch.replace_schema_metadata(schema.metadata)
             yield pa.Table.from_batches([named]) if dictionaries else named
+            del batch, named  # before the next is decoded
 
 
 def _has_dictionaries(dtype: pa.DataType) -> bool:
