@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ _BLOSC = struct.Struct("<BBBBIII")
 _BLOSC_FLAGS = {2: 0x34, 3: 0x94}  # bitshuffle, no split, and LZ4 or Zstandard
 _NONE, _LZ4, _ZSTD = 0, 2, 3
 _MAX_TYPESIZE = 255
+_MORE_BYTES = 16 << 10  # read beyond where a block probably ends
 
 
 class BitshuffleStep(Step):
@@ -67,15 +69,14 @@ class BitshuffleStep(Step):
         elif blocks.count:
             frame = blocks.frame(0, blocks.count, _BLOSC_FLAGS[self._compressor])
             _library.blosc_decode(frame, numthreads=1, out=out[: blocks.whole])
-        out[blocks.whole :] = blocks.rest
+        if blocks.rest is not None:
+            out[blocks.whole :] = blocks.rest
 
     def decode_runs(self, encoded: Extent, runs: Runs, out: Bytes1D) -> bool:
         """Decode the blocks that hold these runs."""
         if self._compressor == _NONE or self._itemsize > _MAX_TYPESIZE:
             return False
-        source = flat(encoded.read(0, encoded.length))
-        self._decoded_size(source, out.size)
-        blocks = _Blocks(source, self._itemsize, out.size)
+        blocks = self._blocks(encoded, out.size, max(stop for _, stop in runs))
         spans = [
             (start // blocks.size, min(blocks.count, -(-stop // blocks.size)))
             for start, stop in runs
@@ -87,8 +88,22 @@ class BitshuffleStep(Step):
                 frame = blocks.frame(first, last, _BLOSC_FLAGS[self._compressor])
                 low, high = first * blocks.size, min(last * blocks.size, blocks.whole)
                 _library.blosc_decode(frame, numthreads=1, out=out[low:high])
-        out[blocks.whole :] = blocks.rest
+        if blocks.rest is not None:
+            out[blocks.whole :] = blocks.rest
         return True
+
+    def _blocks(self, encoded: Extent, size: int, until: int) -> _Blocks:
+        """Return the blocks up to a decoded byte; no more is read than probably holds them."""
+        likely = encoded.length * until // max(1, size)
+        likely += likely // 4 + _MORE_BYTES
+        if likely < encoded.length:
+            source = flat(encoded.read(0, likely))
+            self._decoded_size(source, size)
+            with contextlib.suppress(DecodeError):  # they are longer than others
+                return _Blocks(source, self._itemsize, size, until)
+        source = flat(encoded.read(0, encoded.length))
+        self._decoded_size(source, size)
+        return _Blocks(source, self._itemsize, size, until)
 
     def as_blosc(self, encoded: Buffer, size: int) -> memoryview | None:
         """Return the blocks as a Blosc frame; None where an end is not compressed."""
@@ -134,9 +149,19 @@ class BitshuffleStep(Step):
 
 
 class _Blocks:
-    """The blocks of one chunk, found by the lengths in front of them."""
+    """The blocks of one chunk, found by the lengths in front of them.
 
-    def __init__(self, source: Bytes1D, itemsize: int, size: int) -> None:
+    Parameters
+    ----------
+    source
+        The chunk as stored; where not all blocks are wanted, at least its beginning.
+    itemsize, size
+        Bytes of an element, and of the chunk, decoded.
+    until
+        Decoded byte up to which blocks are wanted; None wants all.
+    """
+
+    def __init__(self, source: Bytes1D, itemsize: int, size: int, until: int | None = None) -> None:
         self.size = _HEADER.unpack(source[: _HEADER.size].data)[1]
         """Decoded bytes of a block."""
         unit = 8 * itemsize
@@ -149,15 +174,20 @@ class _Blocks:
         self._source = source
         view = source.data
         places, place = [], _HEADER.size
+        wanted = self.count
+        if until is not None and until <= self.whole:
+            wanted = min(wanted, -(-until // self.size))
         try:
-            for _ in range(self.count):
+            for _ in range(wanted):
                 places.append(place)
                 place += 4 + _LENGTH.unpack_from(view, place)[0]
         except struct.error:
             raise DecodeError("its bitshuffle blocks are cut") from None
-        if place + size - self.whole > source.size:
+        rest = size - self.whole if wanted == self.count else 0
+        if place + rest > source.size:
             raise DecodeError("its bitshuffle blocks are cut")
-        self.rest = source[place : place + size - self.whole]
+        self.rest = source[place : place + rest] if wanted == self.count else None
+        """What is not in blocks; None where it was not looked for."""
         self._places: NDArray[np.int64] = np.array([*places, place], np.int64)
 
     def stored(self, number: int) -> Bytes1D:

@@ -172,6 +172,23 @@ def test_noise_that_no_filter_makes_smaller_is_read(file: h5py.File, name: str) 
     check_all_chunks(file.create_dataset("x", data=noise, chunks=(50, 300), **LOSSLESS[name]))
 
 
+@pytest.mark.parametrize("name", ["bitshuffle-lz4", "bitshuffle-zstd"])
+@pytest.mark.parametrize("noisy", [slice(0, 100), slice(250, 333)], ids=["first", "last"])
+def test_rows_of_a_chunk_that_is_nowhere_alike_are_read(
+    file: h5py.File, name: str, noisy: slice
+) -> None:
+    values = np.zeros((333, 700), "<u2")
+    values[noisy] = np.random.default_rng(1).integers(0, 4000, values[noisy].shape)
+    dataset = file.create_dataset("x", data=values, chunks=values.shape, **LOSSLESS[name])
+    chain = chain_of(dataset.id, values.dtype, values.shape)
+    _, encoded = dataset.id.read_direct_chunk((0, 0))
+    for start in range(0, 333, 9):
+        rows = (slice(start, start + 4, 1), slice(5, 90, 1))
+        part = np.empty(values[rows].shape, values.dtype)
+        chain.decode_part(Held(encoded), values.shape, rows, part)
+        assert np.array_equal(part, values[rows])
+
+
 @pytest.mark.parametrize("name", ["blosc2", "bitshuffle-lz4", "shuffle, lzf", "deflate"])
 def test_chunks_of_one_value_are_read(file: h5py.File, name: str) -> None:
     for key, value in (("zero", 0.0), ("one", 1.0), ("nan", np.nan)):
