@@ -33,8 +33,10 @@ SLICE_BYTES = 16 << 20
 """Of an array that is not in memory, about so much is held at a time."""
 WANTED_BYTES = 4 << 20
 """Chunks that nobody chose are about this large…"""
+ALONE_BYTES = 1 << 19
+"""…but a frame, the last two axes of three or more, is a chunk by itself from this size…"""
 FRAME_BYTES = 32 << 20
-"""…but a frame, the last two axes of three or more, stays whole up to this size."""
+"""…up to this one."""
 
 
 def default_chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
@@ -45,7 +47,7 @@ def default_chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """
     size = max(1, itemsize)
     frame = math.prod(shape[-2:]) * size
-    whole = len(shape) > 2 and WANTED_BYTES < frame <= FRAME_BYTES
+    whole = len(shape) > 2 and ALONE_BYTES <= frame <= FRAME_BYTES
     limit = frame if whole else WANTED_BYTES
     chunks = []
     for length in reversed(shape):

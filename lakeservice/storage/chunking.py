@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from schemas.structures import ArrayStructure
 
 _LEAST_BYTES = 1 << 20
+_ALONE_BYTES = 1 << 19  # who wants one frame of this size should not have to decode another
 _WANTED_BYTES = 4 << 20
 _FRAME_BYTES = 32 << 20  # a frame up to this size stays in one chunk
 
@@ -23,7 +24,7 @@ def good_chunks(
     """Return a chunk shape that suits reading by frames and by rows.
 
     The last two axes of three or more are a frame, and a chunk is one frame; of
-    small frames it holds as many as make about 1 MB. One or two axes are cut
+    frames below 512 kB it holds as many as make about 1 MB. One or two axes are cut
     into rows of about 4 MB.
     """
     itemsize = max(1, dtype.itemsize)
@@ -33,7 +34,8 @@ def good_chunks(
     size = itemsize
     for axis in range(len(shape) - 1, -1, -1):
         in_frame = axis >= len(shape) - frame_axes
-        limit = _FRAME_BYTES if in_frame else _LEAST_BYTES if frame_axes else _WANTED_BYTES
+        several = _LEAST_BYTES if size < _ALONE_BYTES else size
+        limit = _FRAME_BYTES if in_frame else several if frame_axes else _WANTED_BYTES
         chunk[axis] = max(1, min(lengths[axis], limit // size))
         if in_frame and chunk[axis] < lengths[axis]:
             chunk[axis] = max(1, min(lengths[axis], _WANTED_BYTES // size))
