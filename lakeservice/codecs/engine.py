@@ -71,6 +71,12 @@ class Engine:
             return cls._shared
 
     @classmethod
+    def share(cls, threads: int) -> None:
+        """Give this process an engine of so many threads: where it is one of several."""
+        with cls._guard:
+            cls._shared = cls(threads)
+
+    @classmethod
     def shared_far(cls) -> Engine:
         """Return the engine whose threads mostly wait for a store that is not on this disk."""
         with cls._guard:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils.data import IterableDataset, default_convert, get_worker_info
 
 from lakeservice.client.loader.batch import DATA, Batch
 from lakeservice.client.loader.prefetch import Prefetch
+from lakeservice.codecs.engine import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,6 +66,7 @@ class LakeDataset(IterableDataset):  # type: ignore[misc]
             self._chosen[1] = 0  # a state is gone on from once
         else:
             loader = copy.copy(loader)  # with locks of its own: those of the parent may be held
+            Engine.share(max(1, (os.cpu_count() or 1) // workers))
 
         def make(count: int) -> Any:
             return loader.batch(start + count * workers, epoch)

@@ -285,6 +285,10 @@ class Loader:
         self._epoch, self._resume = place_in(state, self._settings(), len(self))
         self._step = self._resume
 
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        return self._pins.fingerprint(self._source.lengths.tolist())
+
     def _settings(self) -> dict[str, Any]:
         options = self.options
         return {
@@ -296,7 +300,7 @@ class Loader:
             "sample_axes": options.sample_axes,
             "nodes": len(self.nodes),
             "samples": self.samples,
-            "fingerprint": self._pins.fingerprint(self._source.lengths.tolist()),
+            "fingerprint": self._fingerprint,
         }
 
     def randomness(self, epoch: int = 0, batches: int = MEASURED_BATCHES) -> Randomness:
