@@ -34,6 +34,7 @@ MESSAGE_BYTES = 256 << 10
 _LEAST_USE = 0.5
 _LEAST_CHUNK_BYTES = 256 << 10  # below it, what every single chunk costs is more than is gained
 _ITERATION_BYTES = 16 << 20
+_ONE_MESSAGE = 64 << 10
 _UNDECODABLE = (ErrorKind.UNREADABLE_FILE, ErrorKind.WRONG_FAMILY)
 
 
@@ -165,8 +166,10 @@ class Array(Reductions):
                 f"delivery {delivery!r}; there are 'auto', 'direct', 'encoded' and 'decoded'",
             )
         size_bytes = chosen.size * dtype.itemsize
-        if size_bytes:
-            with progress_bar(self.path, size_bytes, shown=progress) as moved:
+        if size_bytes and not progress:
+            self.last_delivery = self._deliver(chosen, out, None, delivery)
+        elif size_bytes:
+            with progress_bar(self.path, size_bytes, shown=True) as moved:
                 self.last_delivery = self._deliver(chosen, out, moved, delivery)
         return out
 
@@ -271,7 +274,7 @@ class Array(Reductions):
     ) -> Delivered:
         """Read in the delivery that was asked for, or that is faster; tell which it was."""
         forced = delivery == "direct"
-        wanted = forced or (delivery == "auto" and self._may_read_files())
+        wanted = forced or (delivery == "auto" and self._may_read_files(out))
         if wanted and self._read_direct(chosen, out, moved, forced=forced):
             return "direct"
         if delivery == "encoded" or (delivery == "auto" and self._prefers_encoded(chosen)):
@@ -286,8 +289,13 @@ class Array(Reductions):
         self._read_decoded(chosen, out, moved)
         return "decoded"
 
-    def _may_read_files(self) -> bool:
-        return self._remote_only != self.version and not self._remote.connection.disk.is_refused
+    def _may_read_files(self, out: NDArray[Any] | None = None) -> bool:
+        node = self._node
+        if self._remote_only == node.version or self._remote.connection.disk.is_refused:
+            return False
+        # All of a small array, once: that is one message, and asking for its files would be one.
+        small = out is not None and out.nbytes <= _ONE_MESSAGE and out.nbytes == self.nbytes
+        return not small or self.last_delivery is not None
 
     def _read_direct(
         self,
@@ -298,8 +306,8 @@ class Array(Reductions):
         forced: bool,
     ) -> bool:
         """Read files on this machine; tell whether that worked."""
-        dropped = tuple(number for number, axis in enumerate(chosen.axes) if axis.drop)
-        place = np.expand_dims(out, dropped) if dropped else out
+        kept: Any = tuple(None if axis.drop else slice(None) for axis in chosen.axes)
+        place = out[(*kept, ...)]
 
         def read(direct: Any) -> None:
             direct.read(self._remote, self._path, self.version, ((chosen, place),), moved)
