@@ -38,7 +38,6 @@ class Prefetch:
         self._stop = stop
         self._ahead = ahead
         self._waiting: deque[Future[Any]] = deque()
-        self._failed = False
         self._pool: ThreadPoolExecutor | None = None
         if ahead and start < stop:
             self._pool = ThreadPoolExecutor(min(ahead, threads), thread_name_prefix="lake-loader")
@@ -54,16 +53,12 @@ class Prefetch:
         if pool is None:
             made = self._make(self.next)
         else:
-            if self._failed:
-                self._waiting.appendleft(pool.submit(self._make, self.next))
-                self._failed = False
             self._submit(pool, self._ahead)
             try:
                 made = self._waiting[0].result()
             except BaseException:
                 if self._waiting[0].done():  # else the wait was interrupted, and it goes on
-                    self._waiting.popleft()
-                    self._failed = True
+                    self._begin_again()
                 raise
             self._waiting.popleft()
             self._submit(pool, self._ahead)
@@ -74,6 +69,13 @@ class Prefetch:
         while len(self._waiting) < most and self._submitted < self._stop:
             self._waiting.append(pool.submit(self._make, self._submitted))
             self._submitted += 1
+
+    def _begin_again(self) -> None:
+        """Forget what was made ahead: it may have failed for the same reason."""
+        for each in self._waiting:
+            each.cancel()
+        self._waiting.clear()
+        self._submitted = self.next
 
     def stop(self) -> None:
         """Make nothing more; the threads end when they have made what they are at."""
