@@ -248,7 +248,7 @@ def _shake_hands(connection: Connection) -> Granted | Unavailable:
             raise
         return Unavailable("this server knows no direct delivery")
     if isinstance(answer, Offer):
-        proof = _proof(answer.path)
+        proof = proof_of(answer.path)
         if proof is None:
             return Unavailable("this machine does not see the lake's folder")
         answer = _ask(connection, Seen(token=answer.token, proof=proof))
@@ -261,7 +261,7 @@ def _ask(connection: Connection, ask: Hello | Seen) -> Any:
     return _decoded(_ANSWER, connection.action("direct", _ENCODER.encode(ask))[0])
 
 
-def _proof(path: bytes) -> bytes | None:
+def proof_of(path: bytes) -> bytes | None:
     """Return the digest of the file of an offer, and of no other: a server might ask for any."""
     if not os.path.basename(path).startswith(PROOF_PREFIX.encode()):
         return None

@@ -65,6 +65,12 @@ def test_a_value_of_the_wrong_type_stops_the_start(text: str, tmp_path: Path) ->
     assert caught.value.kind is ErrorKind.BAD_SETTING
 
 
+def test_a_choice_that_there_is_not_stops_the_start_and_names_those_there_are() -> None:
+    assert load_settings(None, {"LAKE_SERVE__DIRECT": "never"}).serve.direct == "never"
+    with pytest.raises(InvalidRequestError, match=r"'maybe'; it is one of \['auto', 'never'"):
+        load_settings(None, {"LAKE_SERVE__DIRECT": "maybe"})
+
+
 def test_a_key_does_not_print() -> None:
     settings = load_settings(None, {"LAKE_API_KEY": "open sesame"})
     assert "sesame" not in repr(settings)
