@@ -70,14 +70,14 @@ class Bench:
         (port,) = free_ports(1)
         url = f"http://127.0.0.1:{port}"
         self.plan |= {"url": url, "key": KEY}
-        store = self.folder / "tiled"
+        store, more = self.folder / "tiled", self.folder / "more"
         store.mkdir(exist_ok=True)
         database = store / "catalog.db"
         command = [
             *(str(python), "-m", "tiled", "serve", "catalog", str(database)),
             *(["--init"] if not database.exists() else []),
             *("--write", str(store / "data"), "--read", str(self.files)),
-            *("--read", str(self.folder / "more")),
+            *(("--read", str(more)) if more.exists() else ()),
             *("--api-key", KEY, "--port", str(port)),
         ]
         return ServerProcess(command, f"{url}/api/v1/", self.folder / "tiled.log")
