@@ -42,7 +42,7 @@ class Limits:
     block_bytes: int = 4 << 20
     """Largest piece of an array that is held, decoded, at a time, per reader."""
     endpoint_bytes: int = 64 << 20
-    """Answers above this size are offered as several endpoints."""
+    """Endpoints of a planned read are about this large at most, in bytes of the answer."""
     small_bytes: int = 8 << 20
     """Answers up to this size are read in one piece, without a prefetching thread."""
     chunk_cache_mb: int = 64

@@ -92,7 +92,8 @@ class Counting(Remote):
 
 def counted(node: Any) -> Counting:
     node._remote = Counting(node._remote.connection)
-    return node._remote
+    remote: Counting = node._remote
+    return remote
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
