@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lakeservice.client.array import Array
     from lakeservice.client.remote import Remote
 
-LARGE_BYTES = 16 << 20
+LARGE_BYTES = 8 << 20
 """Larger selections are read one by one, each at full speed."""
 ATTEMPTS = 5
 """How often everything is asked for when others change the array meanwhile."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 COMMAND = "read-many"
 """What the descriptor's command says in ``do``."""
-ANSWER_BYTES = 64 << 20
+ANSWER_BYTES = 8 << 20
 """Largest single answer, in bytes; larger ones are refused."""
 TOGETHER = 1024
 """Requests of one batch that are looked at together."""
@@ -32,9 +33,10 @@ GROUP_BYTES = 1 << 20
 """Answers go in batches of about this many bytes…"""
 GROUP_ANSWERS = 64
 """… or of so many answers."""
-AHEAD_BYTES = 32 << 20
-"""Answers that may be under way, in bytes; a single one may be larger."""
+AHEAD_BYTES = 64 << 20
+"""Answers that all exchanges decode ahead, in bytes; each may have one group more under way."""
 AHEAD_GROUPS = 4
+"""Groups that one exchange decodes ahead."""
 ANSWER_SCHEMA = pa.schema(
     [
         pa.field("number", pa.int64()),
@@ -174,21 +176,43 @@ def _worked(service: Service, asked: list[_Asked | _Refused]) -> Iterator[pa.Rec
         yield _answered([], b"", refused)
     engine = Engine.shared()
     waiting: deque[tuple[Future[pa.RecordBatch], int]] = deque()
-    under_way = 0
     try:
         for group in _groups([request for request in asked if isinstance(request, _Asked)]):
             size = sum(request.size for request in group)
-            while waiting and (len(waiting) >= AHEAD_GROUPS or under_way + size > AHEAD_BYTES):
-                future, done = waiting.popleft()
-                yield future.result()
-                under_way -= done
+            while waiting and (len(waiting) >= AHEAD_GROUPS or not _AHEAD.has_room(size)):
+                yield from _first(waiting)
+            _AHEAD.add(size)
             waiting.append((engine.submit(_Reading(service, group)), size))
-            under_way += size
         while waiting:
-            yield waiting.popleft()[0].result()
+            yield from _first(waiting)
     finally:
-        for future, _ in waiting:
+        for future, size in waiting:
             future.cancel()
+            _AHEAD.add(-size)
+
+
+def _first(waiting: deque[tuple[Future[pa.RecordBatch], int]]) -> Iterator[pa.RecordBatch]:
+    """Yield the answers that were begun first; they are under way until they are sent."""
+    yield waiting[0][0].result()
+    _AHEAD.add(-waiting.popleft()[1])
+
+
+class _Ahead:
+    """Bytes of answers that all exchanges of this process have under way; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._size = 0
+
+    def has_room(self, size: int) -> bool:
+        return self._size + size <= AHEAD_BYTES
+
+    def add(self, size: int) -> None:
+        with self._lock:
+            self._size += size
+
+
+_AHEAD = _Ahead()
 
 
 def _groups(asked: list[_Asked]) -> Iterator[list[_Asked]]:
