@@ -14,23 +14,36 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 T = TypeVar("T")
-PROCESS_BYTES = 128 << 20
-"""Results that wait to be taken hold about so many bytes, in the whole process."""
+PROCESS_BYTES = 64 << 20
+"""Results that are made ahead hold about so many bytes, in the whole process."""
 
 
 class _Room:
-    """Bytes that are held, by all streams of this process."""
+    """What all streams of this process share: bytes that are held, and threads.
+
+    The threads are not those of `Engine.shared`: its tasks may read rows, and would wait
+    for one another.
+    """
 
     shared: _Room
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held = 0
+        self._engine: Engine | None = None
 
-    def take(self, size: int, *, anyway: bool) -> bool:
+    @property
+    def engine(self) -> Engine:
+        """Threads, one for each core."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = Engine()
+            return self._engine
+
+    def take(self, size: int) -> bool:
         """Tell whether there is room for so many bytes, and take it."""
         with self._lock:
-            if not anyway and self._held + size > PROCESS_BYTES:
+            if self._held + size > PROCESS_BYTES:
                 return False
             self._held += size
             return True
@@ -54,44 +67,50 @@ def in_order(jobs: Iterable[tuple[int, Callable[[], T]]]) -> Iterator[T]:
     Parameters
     ----------
     jobs
-        About how many bytes a result has, and what makes it. One job at least is
-        under way whatever its size, more as far as `PROCESS_BYTES` allows.
+        About how many bytes a result has, and what makes it. Where `PROCESS_BYTES`
+        leaves no room, a job is begun when its turn has come.
     """
-    engine, room = Engine.shared(), _Room.shared
+    room = _Room.shared
+    engine = room.engine
     most = engine.threads + 1
-    waiting: deque[tuple[int, Callable[[], T], Future[T]]] = deque()
+    waiting: deque[tuple[int, Future[T]]] = deque()
     source = iter(jobs)
     following = next(source, None)
     try:
         while waiting or following is not None:
             while following is not None and len(waiting) < most:
                 size, job = following
-                if not room.take(size, anyway=not waiting):
+                if not room.take(size):
                     break
-                waiting.append((size, job, engine.submit(job)))
+                waiting.append((size, engine.submit(job)))
                 following = next(source, None)
-            size, job, future = waiting.popleft()
-            try:
-                result = finished(job, future)
-            finally:
-                room.give(size)
+            if waiting:
+                size, future = waiting.popleft()
+                try:
+                    result = future.result()
+                finally:
+                    room.give(size)
+            elif following is not None:
+                result = engine.submit(following[1]).result()
+                following = next(source, None)
             yield result
+            del result  # before the next is made
     finally:
-        for size, _, future in waiting:
+        for size, future in waiting:
             _end(future)
             room.give(size)
 
 
 def one_ahead(items: Iterator[T]) -> Iterator[T]:
     """Yield the items of an iterator; a thread works on the next one meanwhile."""
-    engine = Engine.shared()
+    engine = _Room.shared.engine
 
     def step() -> list[T]:
         return [item for item in (next(items, _END),) if item is not _END]
 
     future = engine.submit(step)
     try:
-        while found := finished(step, future):
+        while found := future.result():
             future = engine.submit(step)
             yield found[0]
     finally:
@@ -99,11 +118,6 @@ def one_ahead(items: Iterator[T]) -> Iterator[T]:
 
 
 _END: Any = object()
-
-
-def finished(job: Callable[[], T], future: Future[T]) -> T:
-    """Return the result of a job; one that no thread has begun is done here."""
-    return job() if future.cancel() else future.result()
 
 
 def _end(future: Future[Any]) -> None:

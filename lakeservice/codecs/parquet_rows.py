@@ -151,7 +151,9 @@ class ParquetRows:
             for number in groups
         )
         for batches in in_order(jobs):
-            yield from batches
+            batches.reverse()
+            while batches:  # none is held while the next ones are decoded
+                yield batches.pop()
 
     def _whole(
         self,

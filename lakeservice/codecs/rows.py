@@ -132,6 +132,7 @@ class RowRequest:
                     for batch in rows.batches(self.columns, self.condition, inside):
                         if batch.num_rows:
                             yield shaped(batch, self.schema)
+                        del batch  # before the next is decoded
 
     def _check(self, part: RowPart, rows: Rows) -> None:
         missing = [name for name in self.columns if name not in rows.schema.names]
