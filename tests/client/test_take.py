@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 from lakeservice.client import Container, connect, takes
 from lakeservice.client import connection as connection_module
+from lakeservice.service import Service
 from schemas.errors import (
+    AccessError,
     ConflictError,
     CorruptError,
     ErrorKind,
@@ -251,6 +253,23 @@ def test_an_array_that_became_another_is_a_conflict_and_no_wrong_rows(
     assert caught.value.kind is ErrorKind.REVISION_CONFLICT
     with pytest.raises(ConflictError, match="has changed"):
         node.take([(0, 1)], delivery=delivery)
+
+
+@pytest.mark.parametrize("delivery", ["auto", *DELIVERIES])
+def test_a_key_that_reads_no_data_takes_none(home: Container, served: Any, delivery: Any) -> None:
+    node = home.write_array("secret", STACK)
+    with Service.open(str(served.lake)) as service:
+        _, key = service.keys.create(["read:metadata"])
+    with connect(served.url, key) as lake:
+        other: Any = lake[node.path]
+        for use in (
+            lambda: other.take(np.arange(23), delivery=delivery),
+            lambda: other.take([(1, 2)] * 3000, delivery=delivery),
+            lambda: lake.read_many([(node.path, 0)], delivery),
+        ):
+            with pytest.raises(AccessError) as caught:
+                use()
+            assert caught.value.kind is ErrorKind.FORBIDDEN
 
 
 def test_rows_come_from_one_version_while_others_write(home: Container, lake: Lake) -> None:
