@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import shared_memory
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,7 @@ from schemas.errors import (
     ErrorKind,
     InvalidRequestError,
     LakeError,
+    NotFoundError,
 )
 
 if TYPE_CHECKING:
@@ -360,6 +363,41 @@ def test_pages_of_two_versions_do_not_meet(
     monkeypatch.setattr(here.disk, "plan", rewritten_meanwhile)
     assert np.unique(direct(node)).tolist() == [2]
     assert len(asked) > 3
+
+
+def test_reads_while_others_write_are_of_one_version(fresh: Here) -> None:
+    def constant(value: int) -> NDArray[Any]:
+        return np.full((40, 8, 8), value, "i4")
+
+    fresh.lake.write_array("a", constant(0), chunks=(1, 8, 8))
+    over, seen = threading.Event(), set()
+
+    def look(node: Array) -> None:
+        while not over.is_set():
+            try:
+                values = np.unique(direct(node))
+            except NotFoundError:  # just now it is deleted, and not written yet
+                continue
+            assert values.size == 1
+            seen.add(int(values[0]))
+
+    def write() -> None:
+        with fresh.connect() as other:
+            for value in range(1, 12):
+                other["a"].delete()
+                other.write_array("a", constant(value), chunks=(1, 8, 8))
+        over.set()
+
+    nodes = [fresh.lake["a"] for _ in range(3)]
+    with ThreadPoolExecutor(4) as pool:
+        looks = [pool.submit(look, node) for node in nodes]
+        try:
+            pool.submit(write).result(120)
+        finally:
+            over.set()
+        for each in looks:
+            each.result(120)
+    assert len(seen) > 1
 
 
 def test_a_deleted_chunk_is_an_error_that_names_node_and_chunk(here: Here) -> None:
