@@ -10,23 +10,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import h5py
 import numpy as np
 import pytest
 import zarr
 from rich.console import Console
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from benchmarks import datasets
 from benchmarks.fast.bare_flight import SMALL_BYTES, BareClient, bare_server
 from benchmarks.fast.crowd import gather, share
 from benchmarks.fast.decoding import DecodeLoop
+from benchmarks.fast.files import zarr_folder
 from benchmarks.figures import figures_of
 from benchmarks.found import times
-from benchmarks.measure import GROUPS, groups_of
+from benchmarks.measure import FAST, GROUPS, groups_of
 from benchmarks.plot import draw, figure_of
-from benchmarks.profiling import kind_of, table_of
+from benchmarks.profiling import KINDS, kind_of, table_of
 from benchmarks.report import Figure, Limit, markdown, save, show
 from benchmarks.servers import Bench
 from benchmarks.timing import contest
+from benchmarks.workload import WORKS
 
 if TYPE_CHECKING:
     from benchmarks.timing import Values
@@ -253,3 +257,37 @@ def test_what_a_stack_does_is_told_by_the_libraries_at_its_end(
     names: tuple[str, ...], kind: str
 ) -> None:
     assert kind_of(names) == kind
+
+
+def test_frames_of_the_eiger_are_sparse_with_gaps_between_modules(tmp_path: Path) -> None:
+    datasets.write_eiger(tmp_path / "eiger.h5", 1)
+    with h5py.File(tmp_path / "eiger.h5") as file:
+        frame = file["entry/data/data"][0]
+    assert (frame.shape, frame.dtype) == ((2167, 2070), np.dtype("<u4"))
+    assert (frame[514:551] == 0xFFFFFFFF).all()
+    assert (frame[:, 1030:1040] == 0xFFFFFFFF).all()
+    counts = frame[:514, :1030]
+    assert counts.max() < 1 << 20
+    assert 0.5 < np.mean(counts == 0) < 0.95
+
+
+def test_the_folder_of_an_array_is_found_by_its_shape(
+    stack: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    (lake / "data" / "id").mkdir(parents=True)
+    stack[0].rename(lake / "data" / "id" / "0")
+    assert zarr_folder(lake, [6, 40, 50]) == lake / "data" / "id" / "0"
+    with pytest.raises(SystemExit, match="no Zarr array"):
+        zarr_folder(lake, [7, 40, 50])
+
+
+def test_the_page_names_every_group() -> None:
+    page = (ROOT / "docs" / "how-to" / "benchmark.md").read_text(encoding="utf-8")
+    assert [group for group in (*GROUPS, FAST) if f"`{group}`" not in page] == []
+
+
+def test_the_page_of_profiles_names_every_dataset() -> None:
+    page = (ROOT / "docs" / "how-to" / "profile.md").read_text(encoding="utf-8")
+    assert [name for name in WORKS if f"`{name}`" not in page] == []
+    assert [kind for kind in (*KINDS, "Python", "rest") if f"| {kind} |" not in page] == []
