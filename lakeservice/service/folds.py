@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _BRIEF = 16  # up to this factor, adding strided views is faster than `reduceat`
 _FEW = 0xFFFF  # so many 16-bit integers add up to less than 32 bits
+_SQUARABLE = 46_000  # so many, and the square of their sum is below 2**63
 _MANY = 1 << 31  # so many 32-bit integers add up to less than 64 bits
 
 Place = tuple[Any, ...]
@@ -198,6 +199,7 @@ class _Moments:
     ) -> None:
         self._dtype = np.result_type(dtype, np.float64)
         self._ddof, self._root = ddof, root
+        self._brief = dtype.kind in "biu" and dtype.itemsize <= 2
         self._pivot = np.zeros(shape, self._dtype)
         self._off = np.zeros(shape, self._dtype)
         self._squares = np.zeros(shape, np.empty(0, self._dtype).real.dtype)
@@ -205,6 +207,8 @@ class _Moments:
 
     def part(self, block: NDArray[Any], spans: Sequence[Span]) -> Any:
         counts = counts_of(spans)
+        if self._brief and math.prod(min(one.factor, one.length) for one in spans) <= _SQUARABLE:
+            return _exact_moments(block, spans, counts)
         pivot = grouped(np.add, block, spans, self._dtype) / counts
         wide = pivot
         for axis, span in enumerate(spans):
@@ -228,6 +232,17 @@ class _Moments:
     def result(self, place: Place, counts: NDArray[np.float64]) -> NDArray[Any]:
         variance: NDArray[Any] = self._squares[place] / np.maximum(counts - self._ddof, 0)
         return np.sqrt(variance) if self._root else variance
+
+
+def _exact_moments(block: NDArray[Any], spans: Sequence[Span], counts: NDArray[np.float64]) -> Any:
+    """Return mean and squared deviations of small integers; all but two divisions is exact."""
+    if block.dtype.kind == "b":
+        block = block.view(np.int8)
+    wide = np.uint32 if block.dtype.kind == "u" else np.int32
+    total = grouped(np.add, block, spans, np.int64).astype(np.int64, copy=False)
+    squares = grouped(np.add, np.multiply(block, block, dtype=wide), spans, np.int64)
+    spread = counts.astype(np.int64) * squares.astype(np.int64, copy=False) - total * total
+    return total / counts, np.zeros((1,) * counts.ndim), spread / counts, counts
 
 
 def _squared(values: NDArray[Any]) -> NDArray[Any]:
