@@ -226,6 +226,8 @@ class Loader:
         except LakeError as error:
             text = f"step {step} of epoch {wanted}: {error.message}"
             raise type(error)(error.kind, text) from error
+        except StopIteration as error:  # would pass for the end of the epoch
+            raise RuntimeError(f"StopIteration in step {step} of epoch {wanted}") from error
         except Exception as error:
             error.add_note(f"while making the batch of step {step} of epoch {wanted}")
             raise

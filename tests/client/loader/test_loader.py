@@ -259,6 +259,29 @@ def test_an_error_of_the_transform_comes_at_its_step_and_it_can_go_on(frames: Da
     assert list(running) == [2, 3, 4]
 
 
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_an_exhausted_iterator_in_a_transform_does_not_end_the_epoch(
+    frames: DataSet, prefetch: int
+) -> None:
+    few = iter(range(2))
+    loader = frames.home.loader(
+        frames.nodes, batch_size=8, transform=lambda _: next(few), prefetch=prefetch, threads=1
+    )
+    running = iter(loader)
+    assert [next(running), next(running)] == [0, 1]
+    with pytest.raises(RuntimeError, match="StopIteration in step 2 of epoch 0"):
+        next(running)
+    assert loader.epoch == 0
+
+
+def test_batches_go_through_pickle(frames: DataSet) -> None:
+    batch = frames.home.loader(frames.nodes, batch_size=8, labels="angle").batch(1)
+    again = pickle.loads(pickle.dumps(batch))
+    assert np.array_equal(again["data"], batch["data"])
+    assert again["label"].tolist() == batch["label"].tolist()
+    assert (again.step, again.size, repr(again)) == (1, 8, repr(batch))
+
+
 @pytest.mark.parametrize("prefetch", [0, 1, 5])
 def test_no_thread_is_left_when_the_consumer_stops(frames: DataSet, prefetch: int) -> None:
     def ours() -> int:
