@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lakeservice.codecs.chain import Chain
-from lakeservice.codecs.engine import Engine
+from lakeservice.codecs.engine import Engine, naming
 from lakeservice.codecs.grid import Grid, Piece
 from lakeservice.codecs.steps import whole_elements
 from lakeservice.storage.checksums import checksums_name
@@ -128,7 +128,8 @@ class BlockWriter:
                 chunk = np.empty(piece.shape, self._chain.dtype)
                 self._chain.fill_into(chunk)
             else:
-                chunk = self._chain.decode(encoded, piece.shape)
+                with naming(piece.position):
+                    chunk = self._chain.decode(encoded, piece.shape)
             whole_elements(chunk)[piece.source] = whole_elements(np.asarray(part, chunk.dtype))
             self._objects.put(name, self._chain.encode(chunk))
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from lakeservice.codecs.chain import Chain
-from lakeservice.codecs.engine import Engine
+from lakeservice.codecs.engine import Engine, naming
 from lakeservice.codecs.grid import Grid, Piece
 from lakeservice.codecs.steps import whole_elements
 from lakeservice.storage.locations import places_of
@@ -198,13 +198,13 @@ class RegionWriter:
         if place is None or place.name is None:
             return chunk
         encoded = self._objects.get(place.name)
-        if encoded is None and place.required:
-            raise CorruptError(
-                ErrorKind.CORRUPT_CHUNK,
-                f"chunk {piece.position} was written, but is not there any more",
-            )
-        if encoded is not None:
-            whole_elements(chunk)[inside] = whole_elements(self._chain.decode(encoded, extent))
+        with naming(piece.position):
+            if encoded is None and place.required:
+                raise CorruptError(
+                    ErrorKind.CORRUPT_CHUNK, "it was written, but is not there any more"
+                )
+            if encoded is not None:
+                whole_elements(chunk)[inside] = whole_elements(self._chain.decode(encoded, extent))
         return chunk
 
     def _described(
