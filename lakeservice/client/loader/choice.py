@@ -49,7 +49,19 @@ def chosen(container: Any, wanted: Any) -> list[Any]:
         told = "the list of nodes is empty"
     if not nodes:
         raise InvalidRequestError(ErrorKind.BAD_REQUEST, f"nothing to load: {told}")
+    for node in nodes:
+        if _lake_of(node) != _lake_of(container):
+            raise InvalidRequestError(
+                ErrorKind.BAD_REQUEST,
+                f"{node.path!r} is of another lake, or of another version of it, than what it is "
+                "loaded from: use the loader of the lake that it was looked up in",
+            )
     return nodes
+
+
+def _lake_of(node: Any) -> tuple[Any, int | None]:
+    remote = node._remote  # noqa: SLF001
+    return remote.connection.address, remote.as_of
 
 
 def _loadable(found: SearchResult) -> list[Any]:

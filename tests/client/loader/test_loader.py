@@ -205,6 +205,12 @@ def test_the_past_can_be_loaded_after_a_change(lake: Lake, frames: DataSet) -> N
     assert np.array_equal(batch.data, frames.expected(batch))
 
 
+def test_nodes_of_another_version_of_the_lake_are_refused(lake: Lake, frames: DataSet) -> None:
+    then = lake.as_of(frames.nodes[0].version)
+    with pytest.raises(InvalidRequestError, match="/n0' is of another lake, or of another version"):
+        frames.home.loader([then[frames.nodes[0].path]], batch_size=2)
+
+
 def test_a_state_of_other_data_or_settings_is_refused_and_says_why(frames: DataSet) -> None:
     def loader(nodes: Any = frames.nodes, **changed: Any) -> Any:
         return frames.home.loader(
