@@ -47,6 +47,14 @@ def without_columns(rows: int, schema: pa.Schema | None = None) -> pa.RecordBatc
     return counted if schema is None else counted.replace_schema_metadata(schema.metadata)
 
 
+def width_of(dtype: pa.DataType) -> float | None:
+    """Return the bytes of an element; None where elements differ or have parts."""
+    if pa.types.is_primitive(dtype) or pa.types.is_fixed_size_binary(dtype):
+        width: float = dtype.bit_width / 8
+        return width
+    return None
+
+
 def first(batches: Iterator[pa.RecordBatch], limit: int) -> Iterator[pa.RecordBatch]:
     """Yield the first rows of a stream, at most so many."""
     left = limit

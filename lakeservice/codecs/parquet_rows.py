@@ -16,6 +16,7 @@ from lakeservice.codecs.batches import (
     BATCH_BYTES,
     BATCH_ROWS,
     matching,
+    width_of,
     within,
     without_columns,
 )
@@ -210,7 +211,7 @@ class ParquetRows:
 
     def _unseen(self, number: int, columns: Sequence[str]) -> bool:
         """Tell whether nothing is known of how long the texts behind a dictionary are."""
-        unseen = [name for name in columns if _width(self.schema.field(name).type) is None]
+        unseen = [name for name in columns if width_of(self.schema.field(name).type) is None]
         return any(
             name not in self._widths
             and any(column.has_dictionary_page for column in self._leaves(number, name))
@@ -221,7 +222,7 @@ class ParquetRows:
         """Return about how many bytes columns of a row group have, decoded."""
         rows, size = self._rows(number), 0.0
         for name in columns:
-            width = _width(self.schema.field(name).type)
+            width = width_of(self.schema.field(name).type)
             if width is None:
                 leaves = self._leaves(number, name)
                 stored = sum(column.total_uncompressed_size for column in leaves)
@@ -244,7 +245,7 @@ class ParquetRows:
     def _measure(self, rows: Any) -> None:
         """Remember how wide columns of varying width are."""
         for field in rows.schema:
-            if _width(field.type) is None and rows.num_rows:
+            if width_of(field.type) is None and rows.num_rows:
                 width = rows.column(field.name).nbytes / rows.num_rows
                 self._widths[field.name] = max(width, self._widths.get(field.name, 0.0))
 
@@ -299,14 +300,6 @@ def _tail(file: Any) -> bytes:
     if length > len(tail):
         tail = file.read_at(length, size - length)
     return tail[-length:]
-
-
-def _width(dtype: pa.DataType) -> float | None:
-    """Return the bytes of an element; None where elements differ or have parts."""
-    if pa.types.is_primitive(dtype) or pa.types.is_fixed_size_binary(dtype):
-        width: float = dtype.bit_width / 8
-        return width
-    return None
 
 
 def _counted(span: Span) -> Iterator[pa.RecordBatch]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from lakeservice.codecs.arrow_rows import ArrowRows
-from lakeservice.codecs.batches import Span, first, shaped
+from lakeservice.codecs.batches import Span, first, shaped, width_of
 from lakeservice.codecs.parquet_rows import Footer, ParquetRows
 from lakeservice.codecs.row_filters import Condition, unknown_column
 from schemas.errors import CorruptError, ErrorKind, InvalidRequestError
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from schemas.query import Query
+
+
+_SMALL_BYTES = 4 << 20
+_GUESSED_WIDTH = 32.0  # bytes of an element of varying width
 
 
 class Rows(Protocol):
@@ -77,6 +81,7 @@ class RowRequest:
             if name not in schema.names:
                 raise unknown_column(name, schema)
         wanted = list(dict.fromkeys(names))
+        self._types = {field.name: field.type for field in schema}
         self.condition = None if where is None else Condition(where, schema)
         """What rows must fulfil; None for all."""
         if self.condition is not None:
@@ -109,9 +114,17 @@ class RowRequest:
         return found if limit is None else first(found, limit)
 
     def units(self, parts: Sequence[RowPart]) -> Iterator[tuple[int, int]]:
-        """Yield rows and bytes of stretches of the parts that are best read as a whole."""
+        """Yield rows and bytes of stretches of the parts that are best read as a whole.
+
+        Parts that are surely small are not opened for it.
+        """
+        width = sum(width_of(self._types[name]) or _GUESSED_WIDTH for name in self.columns)
         for part in parts:
+            if part.length is not None and part.length * width <= _SMALL_BYTES:
+                yield part.length, int(part.length * width)
+                continue
             with part.opened() as rows:
+                self._check(part, rows)
                 yield from rows.units(self.columns, self.condition)
 
     def _found(self, parts: Sequence[RowPart], span: Span | None) -> Iterator[pa.RecordBatch]:
