@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from lakeservice.codecs.chain import Chain
 from lakeservice.codecs.engine import Engine
@@ -18,7 +19,6 @@ from schemas.structures import ArrayStructure
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -150,11 +150,13 @@ def _rows(batch: pa.RecordBatch) -> Iterator[tuple[list[int], list[int], int, me
     shapes = batch.column("shape").to_pylist()
     masks = batch.column("filter_mask").to_pylist()
     encoded = batch.column("encoded")
+    # The scalars of a column would be copies.
+    _, ends, payload = encoded.buffers()
+    places = np.frombuffer(ends, np.int64, len(encoded) + 1, 8 * encoded.offset).tolist()
+    present = encoded.is_valid().to_pylist() if encoded.null_count else None
+    everything = memoryview(payload if payload is not None else b"")
     for row in range(batch.num_rows):
-        value = encoded[row]
-        yield (
-            origins[row],
-            shapes[row],
-            masks[row] or 0,
-            memoryview(value.as_buffer()) if value.is_valid else None,
+        chunk = (
+            everything[places[row] : places[row + 1]] if present is None or present[row] else None
         )
+        yield origins[row], shapes[row], masks[row] or 0, chunk
