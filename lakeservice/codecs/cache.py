@@ -66,9 +66,13 @@ class ChunkCache:
             self._kept.move_to_end(key)
             return found[1]
 
+    def may_keep(self, size_bytes: int) -> bool:
+        """Tell whether a chunk of some decoded size is small enough to be kept."""
+        return size_bytes * _LARGEST <= self.limit_bytes
+
     def is_worth(self, key: Hashable, size_bytes: int) -> bool:
         """Note that a chunk was touched; tell whether it is to be kept, being so again."""
-        if size_bytes * _LARGEST > self.limit_bytes:
+        if not self.may_keep(size_bytes):
             return False
         with self._lock:
             before = self._touched.pop(key, None)
@@ -83,7 +87,7 @@ class ChunkCache:
 
     def put(self, key: Hashable, stamp: Hashable, chunk: NDArray[Any]) -> None:
         """Keep a chunk, which nobody writes to any more."""
-        if chunk.nbytes * _LARGEST > self.limit_bytes:
+        if not self.may_keep(chunk.nbytes):
             return
         chunk.flags.writeable = False
         with self._lock:

@@ -13,7 +13,7 @@ import numpy as np
 from lakeservice.codecs.ahead import in_order
 from lakeservice.codecs.chain import Chain
 from lakeservice.codecs.engine import Engine
-from lakeservice.codecs.gathering import Gathered, gather
+from lakeservice.codecs.gathering import gather
 from lakeservice.codecs.grid import Grid, Piece
 from lakeservice.storage.chunk_reader import ChunkReader
 from lakeservice.storage.locations import ByteRange, places_of
@@ -169,11 +169,9 @@ class StoredArray:
         for start in range(0, len(pieces), _LOOKUP):
             places += self.ranges(pieces[start : start + _LOOKUP])
         self._engine.run(
-            partial(self._fill_gathered, *each) for each in zip(gathered, places, strict=True)
+            partial(self._reader.fill_gathered, *each)
+            for each in zip(gathered, places, strict=True)
         )
-
-    def _fill_gathered(self, gathered: Gathered, place: ByteRange | None) -> None:
-        gathered.fill(lambda piece, out: self._reader.fill(piece, place, out, again=True))
 
     def blocks(
         self, selection: Selection, *, target_bytes: int = 4 << 20

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lakeservice.codecs.cache import ChunkCache
     from lakeservice.codecs.chain import Chain
     from lakeservice.codecs.extent import Extent
+    from lakeservice.codecs.gathering import Gathered
     from lakeservice.codecs.grid import Piece
     from lakeservice.codecs.steps import Buffer
     from lakeservice.storage.files import FileReader
@@ -168,6 +169,31 @@ class ChunkReader:
             if again and self._cache is not None and self._from_memory(piece, place, target):
                 return
             self._decode(piece, place, piece.source, target)
+
+    def fill_gathered(self, gathered: Gathered, place: ByteRange | None) -> None:
+        """Put what several selections want of one chunk into their places; errors as in `fill`.
+
+        Its checksum is compared once, and not once for each.
+        """
+        chain, cache = self._chain, self._cache
+        alone = len(gathered.wanted) == 1 or not chain.is_sealed
+        size = chain.stored_bytes(gathered.piece.shape)
+        kept = cache is not None and cache.may_keep(size)
+        if place is None or alone or kept or place.filter_mask:
+            gathered.fill(lambda piece, out: self.fill(piece, place, out, again=True))
+            return
+        with naming(gathered.piece.position, self._path):
+            stored = self.fetch(place)
+            payload = None if stored is None else Held(chain.unsealed(stored))
+
+            def fill(piece: Piece, out: NDArray[Any]) -> None:
+                target = piece.place_in(out)
+                if payload is None:
+                    chain.fill_into(target)
+                else:
+                    chain.decode_part(payload, piece.shape, piece.source, target, is_sealed=False)
+
+            gathered.fill(fill)
 
     def _from_memory(self, piece: Piece, place: ByteRange, target: NDArray[Any]) -> bool:
         """Copy from a chunk that is kept, or is decoded now to be kept; tell whether it is so."""

@@ -89,6 +89,23 @@ def test_small_reads_of_one_chunk_come_from_memory(objects: Objects) -> None:
     assert cache.size_bytes >= STACK[0].nbytes
 
 
+@pytest.mark.parametrize("limit", [0, 1 << 20])
+def test_several_selections_of_one_chunk_are_those_of_numpy(objects: Objects, limit: int) -> None:
+    structure, storage = write(objects)
+    array = opened(objects, structure, storage, ChunkCache(limit))
+    indexes: tuple[Any, ...] = (np.s_[1, 3:5], np.s_[1, 50, ::-7], np.s_[2, 0], np.s_[0:2, :2, 9])
+    chosen = [select(index, STACK.shape) for index in indexes]
+    for _ in range(3):
+        outs = [np.empty(selection.kept_shape, "<u2") for selection in chosen]
+        array.read_each(chosen, outs)
+        for out, selection, index in zip(outs, chosen, indexes, strict=True):
+            assert np.array_equal(out.reshape(selection.shape), STACK[index])
+    assert isinstance(storage.location, ZarrParts)
+    objects.put(f"{storage.location.parts[0].name}/c/1/0/0", b"nonsense, and long enough")
+    with pytest.raises(CorruptError, match=r"chunk \(1, 0, 0\) of 'run7/eiger' is corrupt"):
+        array.read_each(chosen, outs)
+
+
 def test_reading_everything_once_keeps_nothing(objects: Objects) -> None:
     cache = ChunkCache(1 << 20)
     array = opened(objects, *write(objects), cache)
