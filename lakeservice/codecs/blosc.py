@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import imagecodecs
@@ -13,6 +14,8 @@ from lakeservice.codecs.steps import Buffer, Bytes1D, Context, DecodeError, Runs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from lakeservice.codecs.extent import Extent
 
 _library: Any = imagecodecs  # its stubs know less than it does
@@ -21,6 +24,7 @@ _HEADER = struct.Struct(
 )  # version, versionlz, flags, typesize, nbytes, blocksize, cbytes
 _HEADER_BYTES = 16
 _FIRST_READ = 4096  # the header and where 1020 blocks start
+_FEW_BLOCKS = 64  # found one by one; more of them by NumPy
 _MEMCPYED = 0x02
 _DONT_SPLIT = 0x10
 _SNAPPY = 2  # number of a compressor that newer Blosc libraries do not have
@@ -72,12 +76,11 @@ class BloscStep(Step):
         table = _HEADER_BYTES + 4 * count
         if table > head.size:
             head = flat(encoded.read(0, table))
-        starts = head[_HEADER_BYTES:table].view("<i4").astype(np.int64)
-        # blocks lie in any order: threads write each as it gets ready
-        ordered = np.append(np.sort(starts), cbytes)
-        stops = ordered[np.searchsorted(ordered, starts, side="right")]
         for first, last in _block_runs(runs, blocksize):
-            frame = _frame(encoded, fields, starts[first:last], stops[first:last], first, last)
+            frame = _short_frame(encoded, fields, head, first, last)
+            if frame is None:
+                starts, stops = _places(head[_HEADER_BYTES:table], cbytes)
+                frame = _frame(encoded, fields, starts[first:last], stops[first:last], first, last)
             low, high = first * blocksize, min(last * blocksize, nbytes)
             _library.blosc_decode(frame, numthreads=1, out=out[low:high])
         return True
@@ -136,16 +139,58 @@ def _block_runs(runs: Runs, blocksize: int) -> list[tuple[int, int]]:
     return blocks
 
 
+def _places(table: Bytes1D, cbytes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each block begins and ends in the frame."""
+    starts = table.view("<i4").astype(np.int64)
+    # blocks lie in any order: threads write each as it gets ready
+    ordered = np.append(np.sort(starts), cbytes)
+    return starts, ordered[np.searchsorted(ordered, starts, side="right")]
+
+
+def _short_frame(
+    encoded: Extent, fields: tuple[int, ...], head: Bytes1D, first: int, last: int
+) -> bytes | None:
+    """Return a Blosc frame of a few blocks that lie one after another; None where they do not."""
+    nbytes, blocksize, cbytes = fields[4:]
+    count = -(-nbytes // blocksize)
+    if last - first > _FEW_BLOCKS:
+        return None
+    known = min(last + 1, count) - first
+    places = struct.unpack_from(f"<{known}i", head.data, _HEADER_BYTES + 4 * first)
+    if last == count:
+        places = (*places, cbytes)
+    begin, end = places[0], places[-1]
+    if begin < _HEADER_BYTES + 4 * count or end > cbytes:
+        return None
+    if any(place >= after for place, after in pairwise(places)):
+        return None
+    table = _HEADER_BYTES + 4 * (last - first)
+    local = [place - begin + table for place in places[:-1]]
+    starts = struct.pack(f"<{last - first}i", *local)
+    payload: Any = encoded.read(begin, end - begin)
+    return b"".join((_short_header(fields, first, last, table + end - begin), starts, payload))
+
+
+def _short_header(fields: tuple[int, ...], first: int, last: int, total: int) -> bytes:
+    """Return the header of a frame of some blocks, of so many bytes in all."""
+    version, versionlz, flags, typesize, nbytes, blocksize, _ = fields
+    size = min(last * blocksize, nbytes) - first * blocksize
+    if size < blocksize:
+        # the cut last block alone: never split into streams, as in the whole frame
+        blocksize, flags = size, flags | _DONT_SPLIT
+    return _HEADER.pack(version, versionlz, flags, typesize, size, blocksize, total)
+
+
 def _frame(
     encoded: Extent,
     fields: tuple[int, ...],
-    starts: np.ndarray[Any, np.dtype[np.int64]],
-    stops: np.ndarray[Any, np.dtype[np.int64]],
+    starts: NDArray[np.int64],
+    stops: NDArray[np.int64],
     first: int,
     last: int,
 ) -> bytes:
     """Return a Blosc frame of only some blocks of a larger one."""
-    version, versionlz, flags, typesize, nbytes, blocksize, cbytes = fields
+    nbytes, blocksize, cbytes = fields[4:]
     table = _HEADER_BYTES + 4 * ((nbytes + blocksize - 1) // blocksize)
     if starts.min() < table or stops.max() > cbytes:
         raise DecodeError("its Blosc blocks lie outside the frame")
@@ -157,15 +202,11 @@ def _frame(
             encoded.read(int(start), int(length))
             for start, length in zip(starts, lengths, strict=True)
         ]
-    size = min(last * blocksize, nbytes) - first * blocksize
-    if size < blocksize:
-        # the cut last block alone: never split into streams, as in the whole frame
-        blocksize, flags = size, flags | _DONT_SPLIT
     table = _HEADER_BYTES + 4 * starts.size
     places = np.full(starts.size, table, "<i4")
     places[1:] += np.cumsum(lengths[:-1]).astype("<i4")
     total = table + int(lengths.sum())
-    head = _HEADER.pack(version, versionlz, flags, typesize, size, blocksize, total)
+    head = _short_header(fields, first, last, total)
     return b"".join((head, places.tobytes(), *payload))
 
 

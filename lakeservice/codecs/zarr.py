@@ -99,10 +99,10 @@ class Crc32cStep(Step):
         payload = flat(encoded)
         if payload.size < 4:
             raise DecodeError(f"{payload.size} bytes are too few for a checksum")
-        stated = int(payload[-4:].view("<u4")[0])
-        if _crc32c(payload[:-4]) != stated:
+        content = payload[:-4]
+        if _crc32c(content) != int.from_bytes(payload[-4:].data, "little"):
             raise DecodeError("its CRC-32C checksum does not match")
-        return payload[:-4] if size is None else sized(payload[:-4], size)
+        return content if size is None else sized(content, size)
 
     def encode(self, decoded: Buffer) -> Buffer:
         """Return the payload and its checksum."""
