@@ -29,7 +29,9 @@ Want = tuple["Selection", "NDArray[Any]"]
 _Part = tuple["Piece", Target, "Selection | int"]
 """A piece, its target, and up to which chunk there is more to come: a selection, or a number."""
 _TOGETHER = 4096  # selections that are looked at together
-_TASK_BYTES = 2 << 20  # chunks of a task, decoded
+_TASK_BYTES = 2 << 20  # chunks of the first tasks, decoded
+_LATER_BYTES = 8 << 20  # of a long read: looking for chunks is quicker for several together
+_FIRST_TASKS = 8
 _TASK_CHUNKS = 64
 _SMALL_BYTES = 4 << 20  # of reads below it, chunks may be wanted again soon
 _ATTEMPTS = 8
@@ -190,7 +192,11 @@ def _tasks(
 ) -> Iterator[Callable[[], None]]:
     """Yield tasks of some chunks each, in the order of the file where they follow one another."""
     grid, pages = table.grid, table.pages
-    most = max(1, min(_TASK_CHUNKS, _TASK_BYTES // max(1, table.chunk_bytes)))
+    most, later = (
+        max(1, min(_TASK_CHUNKS, size // max(1, table.chunk_bytes)))
+        for size in (_TASK_BYTES, _LATER_BYTES)
+    )
+    tasks = 0
     task = files.fill if moved is None else partial(_fill, files, table.dtype.itemsize, moved)
     batch: list[Placed] = []
     for piece, target, until in parts:
@@ -203,7 +209,8 @@ def _tasks(
         batch.append(Placed(piece, page, linear - number * PAGE_CHUNKS, target))
         if len(batch) >= most:
             yield partial(task, batch)
-            batch = []
+            batch, tasks = [], tasks + 1
+            most = most if tasks < _FIRST_TASKS else later
     if batch:
         yield partial(task, batch)
 
