@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -165,15 +166,19 @@ def encoded_batches(chunks: Iterable[EncodedChunk]) -> Iterator[pa.RecordBatch]:
             payload = pa.py_buffer(chunk.encoded)
             offsets = pa.py_buffer(np.array([0, payload.size], np.int64))
             encoded = pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, payload])
-        yield pa.RecordBatch.from_arrays(
-            [
-                pa.array([chunk.origin], pa.list_(pa.int64())),
-                pa.array([chunk.shape], pa.list_(pa.int64())),
-                pa.array([chunk.filter_mask], pa.uint32()),
-                encoded,
-            ],
-            names=ENCODED_SCHEMA.names,
-        )
+        origin = pa.array([chunk.origin], pa.list_(pa.int64()))
+        columns = [origin, _shape_column(chunk.shape), _mask_column(chunk.filter_mask), encoded]
+        yield pa.RecordBatch.from_arrays(columns, schema=ENCODED_SCHEMA)
+
+
+@functools.lru_cache(maxsize=256)
+def _shape_column(shape: tuple[int, ...]) -> pa.Array:
+    return pa.array([shape], pa.list_(pa.int64()))
+
+
+@functools.lru_cache(maxsize=256)
+def _mask_column(mask: int) -> pa.Array:
+    return pa.array([mask], pa.uint32())
 
 
 def rows_of_batches(
