@@ -41,6 +41,8 @@ KINDS = {
 PYTHON = r"\.py(:\d+)?\)$"
 WAITS = r"_p?wait\b|_?timedwait|acquire_lock|take_gil|^p?poll\b|^syscall\b|futex|::Wait|Park|sleep"
 """Functions in which a thread waits, though a sample may see it before it sleeps."""
+INNERMOST = 3
+"""How far inside such a function has to be: what polls may also call what sends."""
 
 
 def main() -> None:
@@ -159,7 +161,7 @@ def kind_of(names: Sequence[str]) -> str:
     library = names[outer[-1] + 1 :] if outer else names
     if not library:
         return "Python"
-    if any(re.search(WAITS, name) for name in library):
+    if any(re.search(WAITS, name) for name in library[-INNERMOST:]):
         return "waits"
     found = "rest"
     for name in reversed(library):

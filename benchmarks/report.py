@@ -218,7 +218,7 @@ def summary(document: dict[str, Any]) -> str:
 
 
 def markdown(document: dict[str, Any], group: str = "") -> str:
-    """Return the figures of a saved run as a Markdown table.
+    """Return the figures of a saved run as a Markdown table, without columns that are empty.
 
     Parameters
     ----------
@@ -227,12 +227,7 @@ def markdown(document: dict[str, Any], group: str = "") -> str:
     group
         Lines of this group only; empty for all that have a target.
     """
-    lines = [
-        f"{summary(document)}:",
-        "",
-        "| | ours | Tiled | | limit | | server's peak |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows = [("", "ours", "Tiled", "", "limit", "", "server's peak")]
     for figure in document["figures"]:
         limit = figure["limit"]
         targets = figure["target"] or (limit and limit["share"])
@@ -248,8 +243,11 @@ def markdown(document: dict[str, Any], group: str = "") -> str:
             "" if figure["share"] is None else f"{figure['share']:.2f}",
             "" if figure["server_mb"] is None else f"{figure['server_mb']:.0f} MB",
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append(cells)
+    used = [number for number in range(len(rows[0])) if any(row[number] for row in rows[1:])]
+    lines = [f"| {' | '.join(row[number] for number in used)} |" for row in rows]
+    lines.insert(1, f"|{'---|' * len(used)}")
+    return "\n".join((f"{summary(document)}:", "", *lines)) + "\n"
 
 
 def _times_text(ratio: float) -> str:

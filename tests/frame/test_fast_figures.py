@@ -18,6 +18,7 @@ from rich.console import Console
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from benchmarks import datasets
+from benchmarks.fast import growth_figures
 from benchmarks.fast.bare_flight import SMALL_BYTES, BareClient, bare_server
 from benchmarks.fast.crowd import gather, share
 from benchmarks.fast.decoding import DecodeLoop
@@ -130,6 +131,7 @@ def test_a_saved_run_becomes_markdown_and_the_same_figures_again(tmp_path: Path)
     )
     assert "array of 10 MB" not in text
     assert "array of 10 MB, direct | 1.5 GB/s" in markdown(document, "growth")
+    assert "| array of 10 MB | 1.5 |  |  |" in growth_figures.markdown(document)
     command = [sys.executable, "-m", "benchmarks.report", str(path)]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert printed.stdout == text
