@@ -181,8 +181,8 @@ def _worked(service: Service, asked: list[_Asked | _Refused]) -> Iterator[pa.Rec
             size = sum(request.size for request in group)
             while waiting and (len(waiting) >= AHEAD_GROUPS or not _AHEAD.has_room(size)):
                 yield from _first(waiting)
-            _AHEAD.add(size)
             waiting.append((engine.submit(_Reading(service, group)), size))
+            _AHEAD.add(size)
         while waiting:
             yield from _first(waiting)
     finally:
