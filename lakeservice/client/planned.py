@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from lakeservice.client.endpoints import locations_of, read_endpoint
 from schemas.errors import (
     ConflictError,
     CorruptError,
     ErrorKind,
     LakeError,
-    UnavailableError,
 )
 from schemas.selection import Axis, Selection
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from lakeservice.client.connection import Connection
     from lakeservice.client.remote import Remote
     from schemas.ticket import ReadArray
 
@@ -39,7 +38,6 @@ ATTEMPTS = 8
 """How often a read begins again because the array was changed meanwhile."""
 _PLANS = 3  # without a part that came
 _STALE = (ErrorKind.TICKET_EXPIRED, ErrorKind.BAD_TICKET)
-_HERE = "arrow-flight-reuse-connection://"
 
 
 class _Told(msgspec.Struct):
@@ -253,20 +251,7 @@ class _Reading:
             told = None if self._moved is None else count
             self._receive(reader, chosen, out, told, self._several)
 
-        self._from_anywhere(part, consume, lane)
-
-    def _from_anywhere(self, part: _Part, consume: Callable[[Any], None], lane: int) -> None:
-        connection = self._remote.connection
-        servers = [_server(connection, location) for location in part.locations] or [connection]
-        for number in range(len(servers)):
-            server = servers[(lane + number) % len(servers)]
-            try:
-                server.read(part.ticket, consume, lane)
-            except UnavailableError:
-                if number + 1 == len(servers):
-                    raise
-            else:
-                return
+        read_endpoint(self._remote.connection, part.ticket, part.locations, consume, lane)
 
     def _tell(self, size: int) -> None:
         if size and self._moved is not None:
@@ -274,16 +259,12 @@ class _Reading:
             self._moved(size)
 
 
-def _server(connection: Connection, location: str) -> Connection:
-    return connection if location.startswith(_HERE) else connection.elsewhere(location)
-
-
 def _parts(info: Any) -> list[_Part]:
     return [
         _Part(
             _TOLD.decode(endpoint.app_metadata or b"{}").rows,
             endpoint.ticket.ticket,
-            tuple(location.uri.decode() for location in endpoint.locations),
+            locations_of(endpoint),
         )
         for endpoint in info.endpoints
     ]

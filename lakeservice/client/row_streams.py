@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
+from lakeservice.client.endpoints import locations_of, read_endpoint
 from schemas.errors import ConflictError, CorruptError, ErrorKind, LakeError
 
 if TYPE_CHECKING:
@@ -140,7 +141,13 @@ def _of_endpoint(
     lane: int,
 ) -> pa.Table:
     ticket = endpoint.ticket.ticket
-    table = remote.connection.read(ticket, lambda reader: _received(reader, moved), lane)
+    table = read_endpoint(
+        remote.connection,
+        ticket,
+        locations_of(endpoint),
+        lambda reader: _received(reader, moved),
+        lane,
+    )
     told = _TOLD.decode(endpoint.app_metadata or b"{}").rows
     if told is not None and asked.where is None and table.num_rows != told[1] - told[0]:
         raise CorruptError(
