@@ -63,31 +63,19 @@ class BitshuffleStep(Step):
         if self._compressor == _NONE:
             self._unshuffle(source, out)
             return
-        blocks = _Blocks(source, self._itemsize, out.size)
-        if self._itemsize > _MAX_TYPESIZE or blocks.has_stored(0, blocks.count):
-            self._one_by_one(blocks, out)
-        elif blocks.count:
-            frame = blocks.frame(0, blocks.count, _BLOSC_FLAGS[self._compressor])
-            _library.blosc_decode(frame, numthreads=1, out=out[: blocks.whole])
+        blocks = _Blocks(source, self._itemsize, out.size, self._compressor)
+        self._decode_blocks(blocks, 0, blocks.count, out)
         if blocks.rest is not None:
             out[blocks.whole :] = blocks.rest
 
     def decode_runs(self, encoded: Extent, runs: Runs, out: Bytes1D) -> bool:
         """Decode the blocks that hold these runs."""
-        if self._compressor == _NONE or self._itemsize > _MAX_TYPESIZE:
+        if self._compressor == _NONE:
             return False
         blocks = self._blocks(encoded, out.size, max(stop for _, stop in runs))
-        spans = [
-            (start // blocks.size, min(blocks.count, -(-stop // blocks.size)))
-            for start, stop in runs
-        ]
-        if any(blocks.has_stored(first, last) for first, last in spans):
-            return False
-        for first, last in spans:
-            if first < last:
-                frame = blocks.frame(first, last, _BLOSC_FLAGS[self._compressor])
-                low, high = first * blocks.size, min(last * blocks.size, blocks.whole)
-                _library.blosc_decode(frame, numthreads=1, out=out[low:high])
+        for start, stop in runs:
+            last = min(blocks.count, -(-stop // blocks.size))
+            self._decode_blocks(blocks, start // blocks.size, last, out)
         if blocks.rest is not None:
             out[blocks.whole :] = blocks.rest
         return True
@@ -100,18 +88,19 @@ class BitshuffleStep(Step):
             source = flat(encoded.read(0, likely))
             self._decoded_size(source, size)
             with contextlib.suppress(DecodeError):  # they are longer than others
-                return _Blocks(source, self._itemsize, size, until)
+                return _Blocks(source, self._itemsize, size, self._compressor, until)
         source = flat(encoded.read(0, encoded.length))
         self._decoded_size(source, size)
-        return _Blocks(source, self._itemsize, size, until)
+        return _Blocks(source, self._itemsize, size, self._compressor, until)
 
     def as_blosc(self, encoded: Buffer, size: int) -> memoryview | None:
         """Return the blocks as a Blosc frame; None where an end is not compressed."""
         source = flat(encoded)
         if self._compressor == _NONE or self._itemsize > _MAX_TYPESIZE:
             return None
-        blocks = _Blocks(source, self._itemsize, self._decoded_size(source, size))
-        if not blocks.count or blocks.whole != size or blocks.has_stored(0, blocks.count):
+        stated = self._decoded_size(source, size)
+        blocks = _Blocks(source, self._itemsize, stated, self._compressor)
+        if not blocks.count or blocks.whole != size or blocks.alone:
             return None
         return blocks.frame(0, blocks.count, _BLOSC_FLAGS[self._compressor]).data
 
@@ -132,14 +121,27 @@ class BitshuffleStep(Step):
             self._unshuffle_block(source[:whole], block, out[:whole])
         out[whole:] = source[whole:]
 
-    def _one_by_one(self, blocks: _Blocks, out: Bytes1D) -> None:
+    def _decode_blocks(self, blocks: _Blocks, first: int, last: int, out: Bytes1D) -> None:
+        """Decode blocks into their places: together, but for those that Blosc does not take."""
+        for number in blocks.alone:
+            if first <= number < last:
+                self._decode_together(blocks, first, number, out)
+                self._decode_alone(blocks, number, out)
+                first = number + 1
+        self._decode_together(blocks, first, last, out)
+
+    def _decode_together(self, blocks: _Blocks, first: int, last: int, out: Bytes1D) -> None:
+        if first < last:
+            frame = blocks.frame(first, last, _BLOSC_FLAGS[self._compressor])
+            low, high = first * blocks.size, min(last * blocks.size, blocks.whole)
+            _library.blosc_decode(frame, numthreads=1, out=out[low:high])
+
+    def _decode_alone(self, blocks: _Blocks, number: int, out: Bytes1D) -> None:
         decoder = _library.lz4_decode if self._compressor == _LZ4 else _library.zstd_decode
-        for number in range(blocks.count):
-            part = out[number * blocks.size : min((number + 1) * blocks.size, blocks.whole)]
-            shuffled = np.empty(part.size, np.uint8)
-            filled(decoder(blocks.stored(number), out=shuffled), shuffled)
-            elements = part.size // self._itemsize
-            self._unshuffle_block(shuffled, elements, part)
+        part = out[number * blocks.size : min((number + 1) * blocks.size, blocks.whole)]
+        shuffled = np.empty(part.size, np.uint8)
+        filled(decoder(blocks.stored(number), out=shuffled), shuffled)
+        self._unshuffle_block(shuffled, part.size // self._itemsize, part)
 
     def _unshuffle_block(self, shuffled: Bytes1D, elements: int, out: Bytes1D) -> None:
         # of an array the library would take the size of elements from its dtype
@@ -157,11 +159,20 @@ class _Blocks:
         The chunk as stored; where not all blocks are wanted, at least its beginning.
     itemsize, size
         Bytes of an element, and of the chunk, decoded.
+    compressor
+        Of the blocks.
     until
         Decoded byte up to which blocks are wanted; None wants all.
     """
 
-    def __init__(self, source: Bytes1D, itemsize: int, size: int, until: int | None = None) -> None:
+    def __init__(
+        self,
+        source: Bytes1D,
+        itemsize: int,
+        size: int,
+        compressor: int,
+        until: int | None = None,
+    ) -> None:
         self.size = _HEADER.unpack(source[: _HEADER.size].data)[1]
         """Decoded bytes of a block."""
         unit = 8 * itemsize
@@ -189,17 +200,41 @@ class _Blocks:
         self.rest = source[place : place + rest] if wanted == self.count else None
         """What is not in blocks; None where it was not looked for."""
         self._places: NDArray[np.int64] = np.array([*places, place], np.int64)
+        self._ahead: NDArray[np.int64] | None = None
+        """Bytes of LZ4 before the elements of blocks that are literal; 0 for other blocks."""
+        self.alone = self._not_for_blosc(compressor)
+        """Blocks that Blosc does not take, ascending."""
 
     def stored(self, number: int) -> Bytes1D:
         """Return the compressed bytes of a block."""
         return self._source[self._places[number] + 4 : self._places[number + 1]]
 
-    def has_stored(self, first: int, last: int) -> bool:
-        """Tell whether a block is as long as it decodes to, which Blosc takes for a plain copy."""
-        lengths = np.diff(self._places[first : last + 1]) - 4
-        return bool((lengths >= min(self.size, self.whole)).any()) or bool(
-            last == self.count and lengths.size and lengths[-1] >= (self.whole - 1) % self.size + 1
-        )
+    def _not_for_blosc(self, compressor: int) -> list[int]:
+        """Return the blocks that are at least as long as what they decode to, which Blosc refuses.
+
+        LZ4 makes them of what cannot be compressed: one literal, which Blosc takes as it is.
+        """
+        lengths = np.diff(self._places) - 4
+        if self._itemsize > _MAX_TYPESIZE:
+            return list(range(lengths.size))
+        sizes = np.minimum(self.size, self.whole - np.arange(lengths.size) * self.size)
+        swollen = np.flatnonzero(lengths >= sizes)
+        alone: list[int] = swollen.tolist()
+        if not alone or compressor != _LZ4:
+            return alone
+        sizes, token = sizes[swollen], self._places[swollen] + 4
+        ahead = 2 + (sizes - 15) // 255  # a token, and the rest of the literal's length
+        literal = (lengths[swollen] == sizes + ahead) & (sizes >= 15)
+        literal &= self._source[token] == 0xF0
+        end = self._source.size - 1
+        literal &= self._source[np.minimum(token + ahead - 1, end)] == (sizes - 15) % 255
+        for place in range(1, int(ahead.max()) - 1):
+            full = self._source[np.minimum(token + place, end)] == 255
+            literal &= full | (place >= ahead - 1)
+        self._ahead = np.zeros(lengths.size, np.int64)
+        self._ahead[swollen[literal]] = ahead[literal]
+        alone[:] = swollen[~literal].tolist()
+        return alone
 
     def frame(self, first: int, last: int, flags: int) -> Bytes1D:
         """Return a Blosc frame of these blocks."""
@@ -213,10 +248,17 @@ class _Blocks:
             np.uint8,
         )
         local = starts - starts[0] + table
-        frame[_BLOSC.size : table].view("<i4")[:] = local
         frame[table:] = payload
         for byte in range(4):  # lengths from big to little endian
             frame[local + byte] = payload[local - table + 3 - byte]
+        if self._ahead is not None:
+            ahead = self._ahead[first:last]
+            local = local + ahead
+            literal = np.flatnonzero(ahead)
+            sizes = np.minimum(self.size, self.whole - (literal + first) * self.size)
+            for byte in range(4):
+                frame[local[literal] + byte] = sizes >> 8 * byte & 0xFF
+        frame[_BLOSC.size : table].view("<i4")[:] = local
         return frame
 
 

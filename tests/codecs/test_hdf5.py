@@ -125,6 +125,30 @@ def file() -> Any:
         yield opened
 
 
+@pytest.mark.parametrize("dtype", ["|u1", "<u2", "<u4", "<f8"])
+@pytest.mark.parametrize("noisy", [0.01, 0.5, 1.0])
+@pytest.mark.parametrize(
+    "filters",
+    [
+        hdf5plugin.Bitshuffle(),
+        hdf5plugin.Bitshuffle(nelems=64),
+        hdf5plugin.Bitshuffle(nelems=8),
+        hdf5plugin.Bitshuffle(cname="zstd"),
+    ],
+    ids=["lz4", "lz4 of 64", "lz4 of 8", "zstd"],
+)
+def test_blocks_that_cannot_be_compressed_give_what_h5py_gives(
+    file: h5py.File, filters: Any, noisy: float, dtype: str
+) -> None:
+    random = np.random.default_rng(5)
+    values = numbers((3, 90, 431), dtype)
+    noise = random.integers(0, 256, values.nbytes, np.uint8).view(dtype).reshape(values.shape)
+    rows = random.random(values.shape[:2]) < noisy
+    values[rows] = noise[rows]
+    dataset = file.create_dataset("x", data=values, chunks=(1, 90, 431), **filters)
+    assert check_all_chunks(dataset) == 3
+
+
 @pytest.mark.parametrize("filters", LOSSLESS.values(), ids=LOSSLESS.keys())
 @pytest.mark.parametrize("dtype", ["|u1", "<u2", ">i4", "<u8", "<f4", ">f8"])
 def test_every_lossless_filter_gives_what_h5py_gives(
