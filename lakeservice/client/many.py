@@ -11,14 +11,8 @@ import numpy as np
 from lakeservice.client.disk import UnreachableError
 from lakeservice.client.exchange import Answer, answers_of
 from lakeservice.client.families import node_at
-from lakeservice.client.takes import (
-    ATTEMPTS,
-    check_delivery,
-    is_integer,
-    named,
-    restless,
-    selection_of,
-)
+from lakeservice.client.filling import ATTEMPTS, named, restless
+from lakeservice.client.takes import check_delivery, is_integer, selection_of
 from schemas.errors import ConflictError, ErrorKind, InvalidRequestError, LakeError
 from schemas.selection import Selection
 from schemas.ticket import ReadArray
