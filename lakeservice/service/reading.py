@@ -20,6 +20,7 @@ from lakeservice.storage.frames import Frame, frames
 from lakeservice.storage.tables import StoredTable
 from schemas.chunks import ArrayStorage, TableStorage
 from schemas.errors import CorruptError, ErrorKind, InvalidRequestError
+from schemas.path import parent_of
 from schemas.selection import Axis, Selection
 from schemas.structures import ArrayStructure, TableStructure
 
@@ -121,6 +122,7 @@ class Reader:
             source.assets,
             schema=structure.to_arrow() if isinstance(structure, TableStructure) else None,
             fetch_files=self._files,
+            path=node.path,
         )
         self._keep(node, table)
         return table
@@ -246,7 +248,13 @@ class Reader:
         source = node.data_sources[0]
         if not isinstance(source.storage, TableStorage):
             raise InvalidRequestError(ErrorKind.WRONG_FAMILY, f"{node.path!r} has no rows")
-        stored = StoredTable(self._objects, source.storage, source.assets, fetch_files=self._files)
+        stored = StoredTable(
+            self._objects,
+            source.storage,
+            source.assets,
+            fetch_files=self._files,
+            path=parent_of(node.path),
+        )
         return stored.batches(columns=(column,), rows=rows)
 
     def _read_column(self, node: Node, selection: Selection) -> Iterator[np.ndarray[Any, Any]]:

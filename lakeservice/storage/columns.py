@@ -10,6 +10,7 @@ import pyarrow as pa
 from lakeservice.codecs.batches import matching, without_columns
 from lakeservice.storage.arrays import StoredArray
 from schemas.errors import CorruptError, ErrorKind
+from schemas.path import join_path
 from schemas.selection import Axis, Selection
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class ColumnRows:
         Registered files that the columns refer to by number.
     fetch_files
         Reader of registered files.
+    path
+        Of the table, for errors.
 
     Raises
     ------
@@ -56,6 +59,7 @@ class ColumnRows:
         assets: Sequence[Asset],
         *,
         fetch_files: FileReader,
+        path: str = "",
     ) -> None:
         shapes = {column.structure.shape for column in columns}
         if len(shapes) != 1 or len(shape := shapes.pop()) != 1:
@@ -65,7 +69,12 @@ class ColumnRows:
         self.count = shape[0]
         self._arrays = {
             column.name: StoredArray(
-                objects, column.structure, column.storage, assets, fetch_files=fetch_files
+                objects,
+                column.structure,
+                column.storage,
+                assets,
+                fetch_files=fetch_files,
+                path=join_path(path, column.name) if path else "",
             )
             for column in columns
         }

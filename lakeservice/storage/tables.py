@@ -46,6 +46,8 @@ class StoredTable:
         Arrow schema, where it is known; None reads it from the first part.
     fetch_files
         Reader of registered files.
+    path
+        Of the node, for errors.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class StoredTable:
         *,
         schema: pa.Schema | None = None,
         fetch_files: FileReader,
+        path: str = "",
     ) -> None:
         self.storage = storage
         """Where the rows lie."""
@@ -69,7 +72,7 @@ class StoredTable:
             *(self._registered(number, keep=keep) for number in storage.assets),
         ]
         if storage.columns:
-            rows = ColumnRows(objects, storage.columns, assets, fetch_files=fetch_files)
+            rows = ColumnRows(objects, storage.columns, assets, fetch_files=fetch_files, path=path)
             self._parts.append(_ColumnsPart(rows))
 
     def _registered(self, number: int, *, keep: bool) -> RowPart:
