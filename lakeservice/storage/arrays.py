@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lakeservice.codecs.ahead import in_order
 from lakeservice.codecs.chain import Chain
 from lakeservice.codecs.engine import Engine
 from lakeservice.codecs.gathering import gather
 from lakeservice.codecs.grid import Grid, Piece
 from lakeservice.storage.chunk_reader import ChunkReader
 from lakeservice.storage.locations import ByteRange, places_of
-from lakeservice.storage.outgoing import LENDER, in_turn, side_by_side
+from lakeservice.storage.outgoing import LENDER, blocks, in_turn, side_by_side
 from schemas.selection import Axis, Selection
 
 if TYPE_CHECKING:
@@ -206,7 +205,7 @@ class StoredArray:
         runs = _prepend((first, second), runs)
         if self._is_near:
             jobs = ((run.size * self.dtype.itemsize, partial(self._block, run)) for run in runs)
-            yield from in_order(jobs)
+            yield from blocks(jobs)
             return
         largest = max(run.size for run in (first, second)) * self.dtype.itemsize
         yield from self._prefetched(runs, max(1, min(_AHEAD, _AHEAD_BYTES // max(1, largest))))

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import weakref
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from lakeservice.codecs.engine import naming
+from lakeservice.codecs.ahead import in_order
+from lakeservice.codecs.engine import Engine, naming
 from lakeservice.codecs.extent import OpenFile
 from lakeservice.codecs.steps import DecodeError, flat
 from lakeservice.storage.disk import store_errors
 from schemas.errors import CorruptError, ErrorKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
-    from lakeservice.codecs.engine import Engine
     from lakeservice.codecs.extent import Extent
     from lakeservice.codecs.grid import Piece
     from lakeservice.codecs.steps import Buffer, Bytes1D
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     Placed = tuple[Piece, ByteRange | None]
     Taken = tuple[Piece, ByteRange | None, Buffer | None]
 
+T = TypeVar("T")
 _KEPT = 24
 _KEPT_BYTES = 64 << 20
 _GRAIN = 64 << 10
@@ -106,6 +108,48 @@ def in_turn(placed: Iterable[Placed], reader: ChunkReader) -> Iterator[Taken]:
             yield _taken(reader, *waiting.popleft())
     while waiting:
         yield _taken(reader, *waiting.popleft())
+
+
+class _Streams:
+    """How many streams of blocks are under way in this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+
+    @contextmanager
+    def one_more(self) -> Iterator[int]:
+        """Count a stream while the context lasts; yields how many there are with it."""
+        with self._lock:
+            self._count += 1
+            count = self._count
+        try:
+            yield count
+        finally:
+            with self._lock:
+                self._count -= 1
+
+
+_STREAMS = _Streams()
+
+
+def blocks(jobs: Iterable[tuple[int, Callable[[], T]]]) -> Iterator[T]:
+    """Yield the results of jobs in their order.
+
+    Where fewer streams are under way than there are threads, threads work ahead. Otherwise
+    each stream does its own work: handing it over would cost a tenth of decoding it.
+
+    Parameters
+    ----------
+    jobs
+        As for `in_order`.
+    """
+    with _STREAMS.one_more() as count:
+        if count < Engine.shared().threads:
+            yield from in_order(jobs)
+        else:
+            for _, job in jobs:
+                yield job()
 
 
 def side_by_side(placed: Iterator[Placed], reader: ChunkReader, engine: Engine) -> Iterator[Taken]:
