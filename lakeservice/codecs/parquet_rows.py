@@ -92,7 +92,6 @@ class ParquetRows:
         self._widths = self._footer.widths
         self._metadata = self._footer.fragment.metadata
         self._idle: list[Any] = []
-        self._places: dict[str, list[int]] = {}
         self.schema: pa.Schema = self._reader().schema_arrow
         self.count: int = self._metadata.num_rows
         metadata = self._metadata
@@ -186,7 +185,7 @@ class ParquetRows:
         self, number: int, columns: list[str], condition: Condition | None, span: Span
     ) -> Iterator[pa.RecordBatch]:
         rows = self._cut(self._rows(number), self._bytes(number, columns))
-        if self._unseen(number, columns):
+        if self._unseen(columns):
             rows = min(rows, _UNSEEN_ROWS)
         reader = self._reader(buffer_size=_BUFFER_BYTES)
         start = self._starts[number]
@@ -207,40 +206,25 @@ class ParquetRows:
         return self._starts[number + 1] - self._starts[number]
 
     def _is_small(self, number: int, columns: Sequence[str]) -> bool:
-        return not self._unseen(number, columns) and self._bytes(number, columns) <= WHOLE_BYTES
+        return not self._unseen(columns) and self._bytes(number, columns) <= WHOLE_BYTES
 
-    def _unseen(self, number: int, columns: Sequence[str]) -> bool:
-        """Tell whether nothing is known of how long the texts behind a dictionary are."""
-        unseen = [name for name in columns if width_of(self.schema.field(name).type) is None]
-        return any(
-            name not in self._widths
-            and any(column.has_dictionary_page for column in self._leaves(number, name))
-            for name in unseen
-        )
+    def _unseen(self, columns: Sequence[str]) -> bool:
+        """Tell whether nothing is known of how long texts behind a dictionary may be."""
+        return any(self._width(name) is None and name not in self._widths for name in columns)
+
+    def _width(self, name: str) -> float | None:
+        return width_of(self.schema.field(name).type)
 
     def _bytes(self, number: int, columns: Sequence[str]) -> int:
         """Return about how many bytes columns of a row group have, decoded."""
         rows, size = self._rows(number), 0.0
         for name in columns:
-            width = width_of(self.schema.field(name).type)
-            if width is None:
-                leaves = self._leaves(number, name)
-                stored = sum(column.total_uncompressed_size for column in leaves)
-                size += max(stored + 8 * rows, rows * self._widths.get(name, 0.0))
-            else:
-                size += rows * width
+            width = self._width(name)
+            width = self._widths.get(name) if width is None else width
+            if width is None:  # what is known without looking at single columns
+                return int(self._metadata.row_group(number).total_byte_size) + 8 * rows
+            size += rows * width
         return int(size)
-
-    def _leaves(self, number: int, name: str) -> list[Any]:
-        """Return the stored columns of a row group that one column is made of."""
-        if not self._places:
-            for place in range(self._metadata.num_columns):
-                path = self._metadata.schema.column(place).path
-                for field in self.schema.names:
-                    if path == field or path.startswith(f"{field}."):
-                        self._places.setdefault(field, []).append(place)
-        group = self._metadata.row_group(number)
-        return [group.column(place) for place in self._places.get(name, ())]
 
     def _measure(self, rows: Any) -> None:
         """Remember how wide columns of varying width are."""

@@ -175,7 +175,7 @@ def opened_rows(
     """
     try:
         yield ParquetRows(file, footer) if form == "parquet" else ArrowRows(file)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorruptError(
             ErrorKind.CORRUPT_OBJECT, f"{name} is not a readable {form} file"
         ) from error
