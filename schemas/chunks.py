@@ -41,6 +41,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     size_bytes: int | None = None
     """Stored bytes."""
     checksum: str | None = None
+    """A method, a colon, hexadecimal digits: of a Parquet file ``crc32:``, of its end, where its
+    metadata are with their length and magic."""
     complete: bool = False
     """Whether every chunk was written: one that is absent is a loss then, not the fill value."""
     partition: int | None = None

@@ -183,6 +183,9 @@ class TablePlan(msgspec.Struct, frozen=True, kw_only=True, tag="table", tag_fiel
     files: tuple[LocalFile, ...]
     lengths: tuple[int | None, ...]
     """Rows of each file; None where only the file tells."""
+    checksums: tuple[str | None, ...] = ()
+    """``crc32:<hex>`` of the end of each Parquet file, where its metadata are; None where that
+    is not known. As many as there are files, or none."""
     where: Query | None = None
     """The condition that was asked about, as a tree."""
 

@@ -55,9 +55,10 @@ class TableFiles:
         """Conditions that were asked about, as trees, by their JSON."""
         self.fresh_until = time.monotonic() + plan.fresh_s
         keep = len(plan.files) <= MOST_FOOTERS
+        checksums = plan.checksums or (None,) * len(plan.files)
         self.parts = [
-            _FilePart(file, plan, disk, length, keep=keep)
-            for file, length in zip(plan.files, plan.lengths, strict=True)
+            _FilePart(file, plan, disk, length, checksum, keep=keep)
+            for file, length, checksum in zip(plan.files, plan.lengths, checksums, strict=True)
         ]
 
     def verify(self, remote: Remote) -> bool:
@@ -83,13 +84,21 @@ class TableFiles:
 
 class _FilePart:
     def __init__(
-        self, file: LocalFile, plan: TablePlan, disk: Disk, length: int | None, *, keep: bool
+        self,
+        file: LocalFile,
+        plan: TablePlan,
+        disk: Disk,
+        length: int | None,
+        checksum: str | None,
+        *,
+        keep: bool,
     ) -> None:
         self._is_own = not file.path.startswith(b"/")
         self._file = LocalFile(plan.root + b"/" + file.path) if self._is_own else file
         self._format = plan.format
         self._disk = disk
-        self._footer = Footer() if keep else None
+        self._checksum = checksum
+        self._footer = Footer(checksum) if keep else None
         self.name = f"the file {name_of(file)!r}"
         self.length = length
 
@@ -104,7 +113,8 @@ class _FilePart:
         with file:
             self._check(file)
             try:
-                with opened_rows(file, self._format, self.name, self._footer) as rows:
+                footer = self._footer or Footer(self._checksum)
+                with opened_rows(file, self._format, self.name, footer) as rows:
                     yield rows
             except CorruptError:
                 self._check(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -40,9 +41,16 @@ _UNSEEN_ROWS = 8192  # of a batch whose texts may be far longer than their dicti
 
 
 class Footer:
-    """What the end of a Parquet file says; read once and kept as long as the file is the same."""
+    """What the end of a Parquet file says; read once and kept as long as the file is the same.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    checksum
+        As `footer_checksum` gives it; None where nobody knows it.
+    """
+
+    def __init__(self, checksum: str | None = None) -> None:
+        self._checksum = checksum
         self.fragment: Any = None
         """The file as a fragment that knows its metadata and holds nothing else of it."""
         self.widths: dict[str, float] = {}
@@ -52,7 +60,10 @@ class Footer:
     def read(self, file: Any) -> None:
         """Read it, where that was not done before."""
         if self.fragment is None:
-            alone = pa.BufferReader(_MAGIC + _tail(file))
+            tail = _tail(file)
+            if self._checksum not in (None, footer_checksum(tail)):
+                raise pa.ArrowInvalid("the metadata at the end of the file are damaged")
+            alone = pa.BufferReader(_MAGIC + tail)
             fragment = pds.ParquetFileFormat().make_fragment(alone)
             fragment.ensure_complete_metadata()
             self.fragment = fragment
@@ -274,11 +285,21 @@ def _ranges(metadata: Any, name: str) -> _Ranges | None:
     return least, most
 
 
+def footer_bytes(tail: bytes) -> int:
+    """Return how many bytes the metadata at the end of a file are, with their length and magic."""
+    return int.from_bytes(tail[-8:-4], "little") + 8
+
+
+def footer_checksum(footer: bytes) -> str:
+    """Return the checksum of the end of a file, of so many bytes as `footer_bytes` says."""
+    return f"crc32:{zlib.crc32(footer):08x}"
+
+
 def _tail(file: Any) -> bytes:
     """Return the end of a Parquet file: its metadata, their length and the magic bytes."""
     size = file.size()
     tail: bytes = file.read_at(min(size, _TAIL_BYTES), max(0, size - _TAIL_BYTES))
-    length = int.from_bytes(tail[-8:-4], "little") + 8
+    length = footer_bytes(tail)
     if tail[-4:] != _MAGIC or length > size:
         raise pa.ArrowInvalid("no metadata at the end of the file")
     if length > len(tail):

@@ -158,7 +158,7 @@ class RowRequest:
 
 @contextmanager
 def opened_rows(
-    file: Any, form: str, name: str, footer: Footer | None = None
+    file: Any, form: str, name: str, footer: Footer
 ) -> Iterator[ParquetRows | ArrowRows]:
     """Read an open file as rows; what fails in it inside the block is a `CorruptError`.
 
@@ -171,7 +171,7 @@ def opened_rows(
     name
         What it is called in messages.
     footer
-        Of the same file, from before.
+        Of the same file; kept from before, or new.
     """
     try:
         yield ParquetRows(file, footer) if form == "parquet" else ArrowRows(file)

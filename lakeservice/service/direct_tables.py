@@ -65,5 +65,6 @@ def table_plan(
         root=root,
         files=tuple(found),
         lengths=tuple(lengths),
+        checksums=(*(part.checksum for part in storage.parts), *(None for _ in storage.assets)),
         where=where,
     )

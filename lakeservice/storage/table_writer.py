@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lakeservice.codecs.parquet_rows import footer_bytes, footer_checksum
 from schemas.chunks import Part, TableStorage
 from schemas.errors import ErrorKind, InvalidRequestError
 
@@ -132,15 +133,24 @@ class TableWriter:
         """Make the table durable; return where it lies, and its number of rows."""
         self._flush()
         self._stack.close()
+        size_bytes = self._objects.size(self._name) or 0
         part = Part(
             name=self._name,
             length=self.rows,
-            size_bytes=self._objects.size(self._name),
+            size_bytes=size_bytes,
+            checksum=None if self._parquet is None else self._footer_checksum(size_bytes),
             complete=True,
         )
         return TableStorage(
             format="arrow" if self._parquet is None else "parquet", parts=(part,)
         ), self.rows
+
+    def _footer_checksum(self, size_bytes: int) -> str:
+        """Return the checksum of what Parquet itself keeps none of: the end of the file."""
+        tail = self._objects.get_range(self._name, size_bytes - 8, 8)
+        length = footer_bytes(bytes(tail))
+        footer = self._objects.get_range(self._name, size_bytes - length, length)
+        return footer_checksum(bytes(footer))
 
 
 def _parquet_options(schema: pa.Schema) -> dict[str, Any] | None:

@@ -189,7 +189,8 @@ class _LakePart:
         self._objects = objects
         self._object = part.name
         self._format = form
-        self._footer = Footer() if keep else None
+        self._checksum = part.checksum
+        self._footer = Footer(part.checksum) if keep else None
         self.name = f"object {part.name!r}"
         self.length: int | None = part.length
 
@@ -199,7 +200,8 @@ class _LakePart:
             if self._format == "buffers":
                 yield BufferRows(file, self.name)
                 return
-            with opened_rows(file, self._format, self.name, self._footer) as rows:
+            footer = self._footer or Footer(self._checksum)
+            with opened_rows(file, self._format, self.name, footer) as rows:
                 yield rows
 
 
@@ -217,6 +219,6 @@ class _AssetPart:
     def opened(self) -> Iterator[Rows]:
         with (
             self._files.open_input(self._asset) as file,
-            opened_rows(file, self._format, self.name, self._footer) as rows,
+            opened_rows(file, self._format, self.name, self._footer or Footer()) as rows,
         ):
             yield rows

@@ -483,3 +483,32 @@ def test_whole_numbers_and_times_are_stored_as_differences(tmp_path: Path) -> No
     for n in range(group.num_columns):
         assert "DELTA_BINARY_PACKED" in group.column(n).encodings
     assert stored.read().equals(table)
+
+
+def test_no_flipped_bit_of_a_stored_table_gives_other_rows(tmp_path: Path) -> None:
+    count = np.arange(2000)
+    table = pa.table(
+        {
+            "x": NUMBERS.normal(size=2000),
+            "n": count,
+            "word": [f"word {n % 50}" for n in range(2000)],
+            "lists": [[n] * (n % 3) for n in range(2000)],
+        }
+    )
+    objects = Objects.open(str(tmp_path))
+    with TableWriter(objects, "data/flipped/0.parquet", table.schema) as writer:
+        writer.write(table)
+        storage, _ = writer.finish()
+    path = tmp_path / "data/flipped/0.parquet"
+    whole = path.read_bytes()
+    at_the_end = len(whole) - 1 - NUMBERS.integers(0, 1000, 150)
+    for place in (*NUMBERS.integers(0, len(whole), 150), *at_the_end):
+        content = bytearray(whole)
+        content[place] ^= 1 << int(NUMBERS.integers(0, 8))
+        path.write_bytes(content)
+        for where in (None, Comparison("n", "ge", 0)):
+            stored = StoredTable(objects, storage, schema=table.schema, fetch_files=FileReader())
+            try:
+                assert stored.batches(where=where).read_all().equals(table)
+            except CorruptError as error:
+                assert error.kind is ErrorKind.CORRUPT_OBJECT
