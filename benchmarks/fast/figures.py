@@ -260,7 +260,7 @@ def _clients(us: Found, them: Found) -> list[Figure | None]:
 def _reductions(us: Found, them: Found) -> list[Figure | None]:
     return [
         line(
-            what,
+            f"{what} by the server, and read {where}",
             "ms",
             us.get("fast_reduce", f"{name}_s", MS),
             them.best("fast_reduce", (f"hdf5_{name}_s", f"zarr_{name}_s"), MS, "least"),
@@ -271,8 +271,8 @@ def _reductions(us: Found, them: Found) -> list[Figure | None]:
             group=GROUP,
         )
         for name, what in (
-            ("mean", "mean of all frames, by the server"),
-            ("region", "sum of 100 × 100 pixels through time, by the server"),
+            ("mean", "mean of all frames"),
+            ("region", "sum of 100 × 100 pixels through time"),
         )
-        for how, where in (("decoded", "decoded over Flight"), ("here", "by auto"))
+        for how, where in (("decoded", "decoded"), ("here", "by auto"))
     ]
