@@ -9,10 +9,11 @@ import weakref
 from pathlib import Path
 from typing import Protocol
 
-WAIT_S = 0.5
+WAIT_S = 2.0
 """How long a fork waits for gRPC to end its threads, which it does in the background."""
 _TASKS = Path("/proc/self/task")
-_GRPC_THREADS = frozenset({"event_engine", "grpc_global_tim", "lifeguard"})
+_LOOKS = 3
+_GRPC_THREADS = frozenset({"event_engine", "grpc_global_tim", "grpc_shutdown", "lifeguard"})
 
 
 class Forkable(Protocol):
@@ -58,10 +59,16 @@ def _in_child() -> None:
 def _grpc_has_ended() -> bool:
     """Wait until no thread of gRPC is left; where threads cannot be seen, hope so."""
     deadline = time.monotonic() + WAIT_S
-    while _GRPC_THREADS & _thread_names():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.001)
+    clear = 0
+    # Threads are looked at one after the other: one may get its name, and end others, meanwhile.
+    while clear < _LOOKS:
+        if _GRPC_THREADS & _thread_names():
+            clear = 0
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.001)
+        else:
+            clear += 1
     return True
 
 

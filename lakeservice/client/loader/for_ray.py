@@ -25,7 +25,7 @@ class LakeDatasource(Datasource):  # type: ignore[misc]
     Parameters
     ----------
     loader
-        Makes the batches; its present epoch is read, from its next step on.
+        Makes the batches; its present epoch is read, or what a loaded state leaves of it.
 
     Notes
     -----
@@ -47,7 +47,7 @@ class LakeDatasource(Datasource):  # type: ignore[misc]
     ) -> list[ReadTask]:
         """Return tasks that read about as many steps each, in order."""
         loader = self._loader
-        steps = range(loader.step, len(loader))
+        steps = range(loader.first_step, len(loader))
         count = max(1, min(parallelism, len(steps)))
         cuts = [steps.start + len(steps) * number // count for number in range(count + 1)]
         return [_task(loader, start, stop, per_task_row_limit) for start, stop in pairwise(cuts)]

@@ -49,9 +49,9 @@ class LakeDataset(IterableDataset):  # type: ignore[misc]
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
         # Epoch and first step; workers that live on see here what the main process chooses.
-        self._chosen = torch.tensor([loader.epoch, loader.step]).share_memory_()
+        self._chosen = torch.tensor([loader.epoch, loader.first_step]).share_memory_()
         self._own: int | None = None
-        self._next = loader.step
+        self._next = loader.first_step
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -103,7 +103,7 @@ class LakeDataset(IterableDataset):  # type: ignore[misc]
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a state was made; errors as in `Loader.load_state_dict`."""
         self.loader.load_state_dict(state)
-        epoch, step = self.loader.epoch, self.loader.step
+        epoch, step = self.loader.epoch, self.loader.first_step
         if get_worker_info() is None:
             self._chosen[0], self._chosen[1] = epoch, step
             self._next = step

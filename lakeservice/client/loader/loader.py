@@ -12,6 +12,7 @@ import numpy as np
 from lakeservice.client.loader.batch import Batch
 from lakeservice.client.loader.epoch import Epoch
 from lakeservice.client.loader.frames import Frames
+from lakeservice.client.loader.gate import GATE
 from lakeservice.client.loader.labels import Label, label_of, named_labels
 from lakeservice.client.loader.order import Order
 from lakeservice.client.loader.pins import Pins
@@ -175,6 +176,11 @@ class Loader:
         """The next step to be handed out in the present epoch."""
         return self._resume or self._step
 
+    @property
+    def first_step(self) -> int:
+        """The step that the next iteration begins with: 0, or that of a loaded state."""
+        return self._resume
+
     def __len__(self) -> int:
         """Return the number of steps in an epoch; every rank has as many."""
         return len(self._steps)
@@ -222,7 +228,8 @@ class Loader:
             )
         wanted = self._epoch if epoch is None else epoch
         try:
-            return self._made(wanted, step)
+            with GATE.passed():
+                return self._made(wanted, step)
         except LakeError as error:
             text = f"step {step} of epoch {wanted}: {error.message}"
             raise type(error)(error.kind, text) from error

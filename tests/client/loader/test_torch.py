@@ -51,6 +51,14 @@ def test_batches_come_in_one_order_with_any_number_of_workers(
         assert checked(frames, batches) == plain(frames, epoch)
 
 
+def test_workers_may_be_forked_while_batches_are_made_ahead(frames: DataSet) -> None:
+    loader = loader_of(frames, prefetch=4)
+    for _ in range(5):
+        next(iter(loader))  # and on with what is being made
+        batches = DataLoader(loader.torch(), batch_size=None, num_workers=1)
+        assert checked(frames, batches) == plain(frames)
+
+
 def test_spawned_workers_open_connections_of_their_own(frames: DataSet) -> None:
     dataset = loader_of(frames).torch()
     batches = DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context="spawn")
