@@ -42,20 +42,28 @@ def draw(figures: Sequence[Figure], path: Path, title: str = "") -> Path:
     )
     for place, figure in enumerate(shown):
         if figure.ratio:
-            _bar(left, place, figure.ratio, _times(figure.target), f"{figure.ratio:.3g} ×")
+            _bar(
+                left,
+                place,
+                figure.ratio,
+                _times(figure.target),
+                f"{figure.ratio:,.3g} ×" if figure.ratio < 1000 else f"{figure.ratio:,.0f} ×",
+            )
         if figure.limit and figure.share:
             text = f"{figure.share:.2f} of {figure.limit.what}"
             _bar(right, place, figure.share, figure.limit.share, text)
     names = [f"{figure.name}   {figure.ours:.3g} {figure.unit}" for figure in shown]
     left.set_yticks(range(len(shown)), names)
-    left.invert_yaxis()
+    left.set_ylim(len(shown) - 0.3, -0.7)
     left.set_xscale("log")
     left.set_xlim(0.8, 5 * max([2.0, *(figure.ratio or 0 for figure in shown)]))
     left.axvline(1, color="black", linewidth=0.8)
     left.set_xlabel("times faster than Tiled (line: target)")
-    right.set_xlim(0, 2 * max([1.0, *(figure.share or 0 for figure in shown)]))
+    right.set_xscale("log")
+    shares = [1.0, *(figure.share for figure in shown if figure.share)]
+    right.set_xlim(0.7 * min(shares), 30 * max(shares))
     right.axvline(1, color="black", linewidth=0.8)
-    right.set_xlabel("share of the limit, of the same run (line: target)")
+    right.set_xlabel("share of the limit (line: target)")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
