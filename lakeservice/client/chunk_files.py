@@ -14,6 +14,7 @@ from lakeservice.client.disk import Disk, UnreachableError
 from lakeservice.codecs.cache import ChunkCache
 from lakeservice.codecs.extent import Held, OpenFile
 from lakeservice.codecs.gathering import Gathered
+from lakeservice.codecs.memory import empty_apart
 from lakeservice.codecs.steps import whole_elements
 from schemas.errors import CorruptError, ErrorKind, UnavailableError
 
@@ -180,7 +181,7 @@ class ChunkFiles:
         if kept is None:
             if not cache.is_worth(key, self._chain.stored_bytes(piece.shape)):
                 return False
-            kept = np.empty(piece.shape, self._chain.dtype)
+            kept = empty_apart(piece.shape, self._chain.dtype)
             self._decode(placed._replace(piece=_whole(piece), target=kept), extent())
             cache.put(key, stamp, kept)
         for each, out in _wanted(placed):

@@ -1,8 +1,15 @@
-"""The C library's memory: kept for the next message, instead of given back and cleared again."""
+"""Where memory comes from: kept by the C library for the next message, or from the system."""
 
 from __future__ import annotations
 
+import math
+import mmap
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _BLOCK = (32 << 20) - (64 << 10)
 
@@ -16,3 +23,13 @@ def keep_freed() -> None:
     Messages of stored chunks come with a tenth less work then.
     """
     np.empty(_BLOCK, np.uint8)
+
+
+def empty_apart(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return an array for values that stay, in memory of its own.
+
+    It goes back to the system with the array. Blocks that stay in the C library's memory,
+    in between those that come and go, hold many times their own size of it.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    return np.ndarray(shape, dtype, mmap.mmap(-1, size) if size else None)

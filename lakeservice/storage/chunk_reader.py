@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lakeservice.codecs.engine import naming
 from lakeservice.codecs.extent import Held
+from lakeservice.codecs.memory import empty_apart
 from lakeservice.codecs.steps import whole_elements
 from lakeservice.storage.chunk_index import ChunkIndex
 from lakeservice.storage.disk import OwnFile
@@ -212,7 +211,7 @@ class ChunkReader:
             stamp = self._stamp(place)
             if stamp is None:
                 return False
-            kept = np.empty(piece.shape, self._chain.dtype)
+            kept = empty_apart(piece.shape, self._chain.dtype)
             whole = tuple(slice(0, length, 1) for length in piece.shape)
             self._decode(piece, place, whole, kept)
             cache.put(key, stamp, kept)
