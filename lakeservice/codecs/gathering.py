@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lakeservice.codecs.grid import Piece
+from lakeservice.codecs.steps import whole_elements
 from schemas.selection import Axis, Selection
 
 if TYPE_CHECKING:
@@ -57,9 +58,10 @@ class Gathered:
         memory = _borrowed(size)
         whole: NDArray[Any] = memory[:size].view(dtype).reshape(shape)
         fill(Piece(self.piece.position, self.piece.origin, shape, everything, everything), whole)
+        elements = whole_elements(whole)
         for piece, out in self.wanted:
             index: Any = (*piece.source, ...)
-            piece.place_in(out)[...] = whole[index]
+            whole_elements(piece.place_in(out))[...] = elements[index]
         if memory.size <= _KEPT_BYTES:
             _idle.append(memory)
 

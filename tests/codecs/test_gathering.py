@@ -96,3 +96,21 @@ def test_a_few_elements_of_a_large_chunk_are_taken_one_by_one() -> None:
     chunks.all(gather(Grid(array.shape, (1000, 10)), wants))
     assert chunks.decoded == [(0, 0), (0, 0)]
     assert [int(out[0, 0]) for _, out in wants] == [53, 9003]
+
+
+def test_every_byte_of_a_record_is_copied_also_those_between_its_fields() -> None:
+    fields = {"names": ["a", "b"], "formats": ["u1", "<f8"], "offsets": [0, 8], "itemsize": 16}
+    dtype = np.dtype(fields)  # type: ignore[call-overload]
+    array = np.frombuffer(np.random.default_rng(2).bytes(64 * 16), dtype).reshape(8, 8)
+    grid = Grid(array.shape, (8, 8))
+    for wants in (2, 1):
+        outs = [np.frombuffer(bytearray(16 * 64), dtype).reshape(8, 8) for _ in range(wants)]
+        selection = select(None, array.shape)
+
+        def fill(piece: Piece, out: Any) -> None:
+            bare = array.view("V16")[(*piece.source, ...)]
+            piece.place_in(out).view("V16")[...] = bare
+
+        for gathered in gather(grid, [(selection, out) for out in outs]):
+            gathered.fill(fill)
+        assert all(out.tobytes() == array.tobytes() for out in outs)
