@@ -10,7 +10,7 @@ from lakeservice.client.chunk_files import ChunkFiles, Placed, Target
 from lakeservice.client.chunk_table import ChangedError, ChunkTable, find_table, page_of
 from lakeservice.client.disk import UnreachableError
 from lakeservice.codecs.engine import Engine
-from lakeservice.codecs.gathering import gather, gather_rows
+from lakeservice.codecs.gathering import Gathered, gather, gather_rows
 from schemas.direct import PAGE_CHUNKS
 from schemas.errors import ConflictError, CorruptError, ErrorKind
 
@@ -33,6 +33,7 @@ _TASK_BYTES = 2 << 20  # chunks of the first tasks, decoded
 _LATER_BYTES = 8 << 20  # of a long read: looking for chunks is quicker for several together
 _FIRST_TASKS = 8
 _TASK_CHUNKS = 64
+_TASK_PIECES = 4096
 _SMALL_BYTES = 4 << 20  # of reads below it, chunks may be wanted again soon
 _ATTEMPTS = 8
 
@@ -199,6 +200,7 @@ def _tasks(
     tasks = 0
     task = files.fill if moved is None else partial(_fill, files, table.dtype.itemsize, moved)
     batch: list[Placed] = []
+    wanted = 0
     for piece, target, until in parts:
         linear = grid.linear(piece.position)
         number = page_of(linear)
@@ -207,9 +209,10 @@ def _tasks(
             last = until if isinstance(until, int) else _last_chunk(table, until)
             page = table.page(remote, number, page_of(last))
         batch.append(Placed(piece, page, linear - number * PAGE_CHUNKS, target))
-        if len(batch) >= most:
+        wanted += len(target.wanted) if isinstance(target, Gathered) else 1
+        if len(batch) >= most or wanted >= _TASK_PIECES:
             yield partial(task, batch)
-            batch, tasks = [], tasks + 1
+            batch, wanted, tasks = [], 0, tasks + 1
             most = most if tasks < _FIRST_TASKS else later
     if batch:
         yield partial(task, batch)

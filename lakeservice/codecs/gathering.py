@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from lakeservice.codecs.grid import Grid
 
 _KEPT_BYTES = 16 << 20  # memory of this size is kept to be decoded into again
+_MOST_PIECES = 1 << 14  # that are held together: each costs a kilobyte
 
 
 class Gathered:
@@ -87,8 +90,11 @@ def _borrowed(size: int) -> NDArray[np.uint8]:
     return memory if memory.size >= size else np.empty(size, np.uint8)
 
 
-def gather(grid: Grid, wants: Iterable[tuple[Selection, NDArray[Any]]]) -> list[Gathered]:
-    """Return what selections want of each chunk, in the order in which chunks are first touched.
+def gather(grid: Grid, wants: Iterable[tuple[Selection, NDArray[Any]]]) -> Iterator[Gathered]:
+    """Yield what selections want of each chunk, once for each chunk.
+
+    Where there are very many pieces, no more of them are held than one of each selection;
+    of selections that go backwards a chunk may then come more than once.
 
     Parameters
     ----------
@@ -98,14 +104,44 @@ def gather(grid: Grid, wants: Iterable[tuple[Selection, NDArray[Any]]]) -> list[
         Selections, which may overlap, and for each an array of its ``kept_shape``, which
         receives it.
     """
+    wants = list(wants)
+    pieces = ((piece, out) for selection, out in wants for piece in grid.pieces(selection))
+    held = list(islice(pieces, _MOST_PIECES + 1))
+    if len(held) > _MOST_PIECES:
+        del held
+        yield from _merged(grid, wants)
+        return
     found: dict[tuple[int, ...], Gathered] = {}
-    for selection, out in wants:
-        for piece in grid.pieces(selection):
-            gathered = found.get(piece.position)
-            if gathered is None:
-                gathered = found[piece.position] = Gathered(piece)
-            gathered.wanted.append((piece, out))
-    return list(found.values())
+    for piece, out in held:
+        gathered = found.get(piece.position)
+        if gathered is None:
+            gathered = found[piece.position] = Gathered(piece)
+        gathered.wanted.append((piece, out))
+    yield from found.values()
+
+
+def _merged(grid: Grid, wants: Iterable[tuple[Selection, NDArray[Any]]]) -> Iterator[Gathered]:
+    """Yield what selections want of each chunk, in C order of the chunks."""
+    found: Gathered | None = None
+    for piece, out in heapq.merge(*(_pieces(grid, *want) for want in wants), key=_position):
+        if found is None or found.piece.position != piece.position:
+            if found is not None:
+                yield found
+            found = Gathered(piece)
+        found.wanted.append((piece, out))
+    if found is not None:
+        yield found
+
+
+def _pieces(
+    grid: Grid, selection: Selection, out: NDArray[Any]
+) -> Iterator[tuple[Piece, NDArray[Any]]]:
+    for piece in grid.pieces(selection):
+        yield piece, out
+
+
+def _position(wanted: tuple[Piece, NDArray[Any]]) -> tuple[int, ...]:
+    return wanted[0].position
 
 
 def gather_rows(
@@ -115,6 +151,8 @@ def gather_rows(
     places: NDArray[np.int64] | None = None,
 ) -> Iterator[Gathered]:
     """Yield what rows of the first axis want of each chunk, in the order of the file.
+
+    A chunk that very many runs of rows are wanted of comes several times, with some each.
 
     Parameters
     ----------
@@ -137,19 +175,21 @@ def gather_rows(
     beside = list(grid.pieces(_first_row(grid.shape)))
     held: list[tuple[int, int, int]] = []  # first row, its place in the answer, how many
     chunk = int(chunks[0])
-    firsts = starts[:-1]
-    columns = zip(
-        chunks[firsts].tolist(),
-        ordered[firsts].tolist(),
-        order[firsts].tolist(),
-        np.diff(starts).tolist(),
-        strict=True,
-    )
-    for number, row, place, count in columns:
-        if number != chunk:
-            yield from _of_rows(grid, chunk, held, beside, out)
-            chunk, held = number, []
-        held.append((row, place, count))
+    for start in range(0, starts.size - 1, _MOST_PIECES):
+        ends = starts[start : start + _MOST_PIECES + 1]
+        firsts = ends[:-1]
+        columns = zip(
+            chunks[firsts].tolist(),
+            ordered[firsts].tolist(),
+            order[firsts].tolist(),
+            np.diff(ends).tolist(),
+            strict=True,
+        )
+        for number, row, place, count in columns:
+            if number != chunk or len(held) == _MOST_PIECES:
+                yield from _of_rows(grid, chunk, held, beside, out)
+                chunk, held = number, []
+            held.append((row, place, count))
     yield from _of_rows(grid, chunk, held, beside, out)
 
 

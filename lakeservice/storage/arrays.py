@@ -163,13 +163,10 @@ class StoredArray:
             As in `read`.
         """
         gathered = gather(self.grid, zip(selections, outs, strict=True))
-        pieces = [chunk.piece for chunk in gathered]
-        places: list[ByteRange | None] = []
-        for start in range(0, len(pieces), _LOOKUP):
-            places += self.ranges(pieces[start : start + _LOOKUP])
         self._engine.run(
             partial(self._reader.fill_gathered, *each)
-            for each in zip(gathered, places, strict=True)
+            for batch in iter(lambda: list(islice(gathered, _LOOKUP)), [])
+            for each in zip(batch, self.ranges([chunk.piece for chunk in batch]), strict=True)
         )
 
     def blocks(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lakeservice.codecs import gathering
 from lakeservice.codecs.gathering import Gathered, gather, gather_rows
 from lakeservice.codecs.grid import Grid, Piece
 from schemas.selection import select
@@ -55,10 +58,11 @@ def test_rows_of_any_grid_are_those_of_numpy(made: tuple[Any, Grid], data: st.Da
     assert len(set(positions)) == len(positions)
 
 
+@pytest.mark.parametrize("most", [1 << 14, 5])
 @settings(max_examples=60, deadline=None)
 @given(grids(), st.data())
 def test_selections_of_any_grid_are_those_of_numpy(
-    made: tuple[Any, Grid], data: st.DataObject
+    most: int, made: tuple[Any, Grid], data: st.DataObject
 ) -> None:
     array, grid = made
     wants = []
@@ -66,7 +70,9 @@ def test_selections_of_any_grid_are_those_of_numpy(
         index = tuple(data.draw(st.slices(length)) for length in array.shape)
         selection = select(index, array.shape)
         wants.append((selection, np.full(selection.kept_shape, -1), index))
-    Chunks(array).all(gather(grid, [(selection, out) for selection, out, _ in wants]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gathering, "_MOST_PIECES", most)
+        Chunks(array).all(gather(grid, [(selection, out) for selection, out, _ in wants]))
     for _, out, index in wants:
         assert np.array_equal(out, array[index])
 
@@ -108,9 +114,39 @@ def test_every_byte_of_a_record_is_copied_also_those_between_its_fields() -> Non
         selection = select(None, array.shape)
 
         def fill(piece: Piece, out: Any) -> None:
-            bare = array.view("V16")[(*piece.source, ...)]
+            index: Any = (*piece.source, ...)
+            bare = array.view("V16")[index]
             piece.place_in(out).view("V16")[...] = bare
 
         for gathered in gather(grid, [(selection, out) for out in outs]):
             gathered.fill(fill)
         assert all(out.tobytes() == array.tobytes() for out in outs)
+
+
+def test_pixels_through_a_long_stack_are_found_in_bounded_memory() -> None:
+    shape = (4000, 16, 16)
+    pixels = [(slice(None), row, column) for row in range(4) for column in range(8)]
+    wants = [(select(pixel, shape), np.empty((4000, 1, 1), "u1")) for pixel in pixels]
+    tracemalloc.start()
+    try:
+        chunks = 0
+        for gathered in gather(Grid(shape, (1, 16, 16)), wants):
+            assert len(gathered.wanted) == len(pixels)
+            chunks += 1
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert chunks == 4000
+    assert peak < 32 << 20  # all 128 000 pieces would be 90 MB
+
+
+def test_rows_of_one_large_chunk_in_any_order_come_some_at_a_time() -> None:
+    array = np.arange(40_000)
+    rows = np.random.default_rng(3).permutation(40_000)
+    out = np.empty_like(array)
+    found = []
+    for gathered in gather_rows(Grid(array.shape, (40_000,)), rows, out):
+        gathered.fill(Chunks(array).fill)
+        found.append(len(gathered.wanted))
+    assert np.array_equal(out, array[rows])
+    assert max(found) <= 1 << 14
