@@ -27,8 +27,11 @@ def refuse_missing(column: pa.Array, told: str) -> None:
     Raises
     ------
     InvalidRequestError
-        ``bad-structure``: whole numbers, truth values or vectors with missing values.
+        ``bad-structure``: whole numbers or truth values, also in vectors, or vectors
+        with missing values.
     """
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
     if column.null_count and not (
         pa.types.is_floating(column.type)
         or pa.types.is_string(column.type)
@@ -40,6 +43,8 @@ def refuse_missing(column: pa.Array, told: str) -> None:
             f"{told} has {column.null_count} missing values, which an array of {column.type} "
             "cannot say",
         )
+    if pa.types.is_fixed_size_list(column.type):
+        refuse_missing(column.flatten(), told)
 
 
 def taken(column: pa.Array, rows: NDArray[Any]) -> NDArray[Any]:

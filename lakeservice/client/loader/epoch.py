@@ -29,7 +29,7 @@ class Epoch:
         try:
             batch = next(self._batches)
         except StopIteration:
-            if not self._over:
+            if not self._over and self._batches.next >= len(self._loader):  # else it was closed
                 self._loader.handed_out(self._epoch, -1)
             self._over = True
             raise

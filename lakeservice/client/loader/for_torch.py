@@ -51,6 +51,7 @@ class LakeDataset(IterableDataset):  # type: ignore[misc]
         # Epoch and first step; workers that live on see here what the main process chooses.
         self._chosen = torch.tensor([loader.epoch, loader.first_step]).share_memory_()
         self._own: int | None = None
+        self._epoch = loader.epoch
         self._next = loader.first_step
 
     def __len__(self) -> int:
@@ -60,8 +61,12 @@ class LakeDataset(IterableDataset):  # type: ignore[misc]
         number, workers = _worker()
         epoch, first = self._chosen.tolist()
         own, self._own = self._own, None
-        start = first + number if own is None else own
         loader = self.loader
+        if own is None:
+            start = first + number
+        else:  # a worker goes on in the epoch of its state, whatever is said of the next one
+            start, epoch = own, loader.epoch
+        self._epoch = epoch
         if get_worker_info() is None:
             self._chosen[1] = 0  # a state is gone on from once
         else:
@@ -98,7 +103,8 @@ class LakeDataset(IterableDataset):  # type: ignore[misc]
         """
         following = self._next if step is None else step
         state = self.loader.state_dict(min(following, len(self.loader)))
-        return {**state, "epoch": int(self._chosen[0]), _WORKER: following}
+        epoch = int(self._chosen[0]) if get_worker_info() is None else self._epoch
+        return {**state, "epoch": epoch, _WORKER: following}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a state was made; errors as in `Loader.load_state_dict`."""

@@ -43,9 +43,9 @@ def named_labels(labels: Any, classes: Any) -> dict[str, tuple[Any, Sequence[Any
     else:
         asked = {LABEL: labels}
     if classes is None or isinstance(classes, Mapping):
-        sets = dict(classes or {})
+        sets = {name: _listed(each) for name, each in (classes or {}).items()}
     else:
-        sets = dict.fromkeys(asked, classes)
+        sets = dict.fromkeys(asked, _listed(classes))
     unknown = [name for name in sets if name not in asked]
     if unknown:
         raise _bad(f"classes of {unknown[0]!r}, which is no label; there are {sorted(asked)}")
@@ -173,7 +173,11 @@ class ColumnLabel:
             return self._values
 
     def _encoded(self, values: pa.Array, told: str) -> pa.Array:
-        found = pc.index_in(values, pa.array(list(self._classes or ()), values.type))
+        try:
+            classes = pa.array(self._classes, values.type)
+        except (pa.ArrowException, TypeError, OverflowError):
+            raise _bad(f"{told} is {values.type}; classes are {self._classes}") from None
+        found = pc.index_in(values, classes)
         if found.null_count:
             row = pc.index(pc.is_null(found), True).as_py()
             raise InvalidRequestError(
@@ -181,6 +185,11 @@ class ColumnLabel:
                 f"{told} holds {values[row].as_py()!r} in row {row}; classes are {self._classes}",
             )
         return found.cast(pa.int64())
+
+
+def _listed(classes: Any) -> list[Any]:
+    """Return classes as Python's values, also those of a NumPy array."""
+    return classes.tolist() if isinstance(classes, np.ndarray) else list(classes)
 
 
 def _looked_up(node: Any, key: str) -> Any:

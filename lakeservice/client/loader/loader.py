@@ -14,6 +14,7 @@ from lakeservice.client.loader.epoch import Epoch
 from lakeservice.client.loader.frames import Frames
 from lakeservice.client.loader.gate import GATE
 from lakeservice.client.loader.labels import Label, label_of, named_labels
+from lakeservice.client.loader.options import whole
 from lakeservice.client.loader.order import Order
 from lakeservice.client.loader.pins import Pins
 from lakeservice.client.loader.prefetch import Prefetch
@@ -204,6 +205,7 @@ class Loader:
 
         An epoch that was run to its end makes the next one the present one by itself.
         """
+        epoch = whole("epoch", epoch)
         if epoch < 0:
             raise InvalidRequestError(
                 ErrorKind.BAD_REQUEST, f"epoch {epoch}; it must not be negative"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,6 +13,18 @@ if TYPE_CHECKING:
 
     from lakeservice.client.loader.batch import Batch
     from lakeservice.client.loader.order import Shuffle
+
+
+_WHOLE = (
+    "batch_size",
+    "seed",
+    "window",
+    "rank",
+    "world_size",
+    "sample_axes",
+    "prefetch",
+    "threads",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +48,33 @@ class Options:
     drop_last: bool = False
 
     def __post_init__(self) -> None:
+        for name in _WHOLE:
+            given = getattr(self, name)
+            if given is not None:  # NumPy's integers become Python's: JSON carries them
+                object.__setattr__(self, name, whole(name, given))
         if self.prefetch < 0:
-            raise InvalidRequestError(
-                ErrorKind.BAD_REQUEST, f"prefetch={self.prefetch}; it must not be negative"
-            )
+            raise _bad(f"prefetch={self.prefetch}; it must not be negative")
+        if self.threads is not None and self.threads < 1:
+            raise _bad(f"threads={self.threads}; it must be 1 or more")
 
     def of_rank(self, rank: int, world_size: int) -> Self:
         """Return the same options for a rank that is known."""
         return replace(self, rank=rank, world_size=world_size)
+
+
+def whole(name: str, given: Any) -> int:
+    """Return a whole number as an `int`, whatever type of integer it is.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``bad-request``: it is none.
+    """
+    try:
+        return operator.index(given)
+    except TypeError:
+        raise _bad(f"{name}={given!r}; it is a whole number") from None
+
+
+def _bad(message: str) -> InvalidRequestError:
+    return InvalidRequestError(ErrorKind.BAD_REQUEST, message)

@@ -112,6 +112,18 @@ def test_missing_whole_numbers_are_refused_and_missing_text_is_none(frames: Data
     assert loader.batch(0)["label"].tolist() == [None, "x"]
 
 
+def test_classes_may_be_an_array_and_have_to_be_of_the_column_s_type(frames: DataSet) -> None:
+    frames.home.write_table("kinds", {"kind": ["ring", "blank"] * 20, "number": list(range(40))})
+    classes: Any = np.array(["blank", "ring"])
+    for labels in ("sample.class", ("kinds", "kind")):
+        loader = frames.home.loader(frames.nodes, batch_size=2, labels=labels, classes=classes)
+        assert set(loader.batch(0)["label"].tolist()) <= {0, 1}
+    with pytest.raises(InvalidRequestError, match=r"column 'number' .* is int64; classes are"):
+        frames.home.loader(
+            frames.nodes, batch_size=2, labels=("kinds", "number"), classes=["blank"]
+        ).batch(0)
+
+
 def test_a_table_of_labels_that_changes_is_named(frames: DataSet) -> None:
     frames.home.write_table("shots", {"number": list(range(40))})
     loader = frames.home.loader(frames.nodes, batch_size=4, labels=("shots", "number"))

@@ -307,6 +307,36 @@ def test_no_thread_is_left_when_the_consumer_stops(frames: DataSet, prefetch: in
     assert list(running) == []
 
 
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_a_loader_that_is_closed_in_mid_epoch_stays_at_its_step(
+    frames: DataSet, prefetch: int
+) -> None:
+    loader = frames.home.loader(frames.nodes, batch_size=8, prefetch=prefetch)
+    running = iter(loader)
+    next(running)
+    loader.close()
+    assert next(running, None) is None
+    assert (loader.epoch, loader.step) == (0, 1)
+    other = iter(loader)
+    next(other)
+    assert next(running, None) is None
+    assert (loader.epoch, loader.step) == (0, 1)
+
+
+def test_integers_of_numpy_are_whole_numbers_too(frames: DataSet) -> None:
+    settings: Any = {"batch_size": np.int64(8), "seed": np.uint64(3), "window": np.int32(5)}
+    loader = frames.home.loader(frames.nodes, shuffle=True, **settings)
+    loader.set_epoch(np.int64(2))  # type: ignore[arg-type]
+    next(iter(loader))
+    state = json.loads(json.dumps(loader.state_dict()))
+    loader.load_state_dict(state)
+    assert (loader.epoch, loader.first_step) == (2, 1)
+    mistakes: tuple[dict[str, Any], ...] = ({"batch_size": 8.0}, {"seed": 0.5}, {"threads": 0})
+    for wrong in mistakes:
+        with pytest.raises(InvalidRequestError, match=f"{next(iter(wrong))}="):
+            frames.home.loader(frames.nodes, **{"batch_size": 8, **wrong})
+
+
 def test_rank_and_world_size_belong_together(frames: DataSet) -> None:
     with pytest.raises(InvalidRequestError, match="give both"):
         frames.home.loader(frames.nodes, batch_size=2, rank=0)

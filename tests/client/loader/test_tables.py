@@ -77,6 +77,21 @@ def test_tables_that_do_not_fit_together_are_named(home: Container, tables: list
         home.loader(array, batch_size=2, columns=["hit"])
 
 
+@pytest.mark.parametrize("labels", [True, False])
+def test_whole_numbers_that_are_missing_in_vectors_are_refused(
+    home: Container, labels: bool
+) -> None:
+    vectors = pa.array([[1, 2], [3, None]], pa.list_(pa.int32(), 2))
+    gaps = home.write_table("gaps", pa.table({"v": vectors}))
+    whole = home.write_table("whole", pa.table({"v": pa.array([[5, 6]], vectors.type)}))
+    if labels:
+        loader = home.loader(home.write_array("a", np.zeros(2)), batch_size=2, labels=("gaps", "v"))
+    else:
+        loader = home.loader([whole, gaps], batch_size=3)
+    with pytest.raises(InvalidRequestError, match=r"'v' of .* has 1 missing values"):
+        loader.batch(0)
+
+
 def test_a_table_that_changes_is_named(home: Container, tables: list[Any]) -> None:
     loader = home.loader(tables, batch_size=5, columns=["energy"])
     loader.batch(0)

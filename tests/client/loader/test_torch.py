@@ -109,6 +109,18 @@ def test_a_stateful_data_loader_goes_on_with_the_next_batch(frames: DataSet, wor
     assert checked(frames, again) == plain(frames)[5:]
 
 
+def test_a_worker_goes_on_in_the_epoch_of_its_state(frames: DataSet) -> None:
+    state = {**loader_of(frames).state_dict(step=6), "epoch": 2, "worker": 6}
+
+    def resume(_worker: int) -> None:
+        torch.utils.data.get_worker_info().dataset.load_state_dict(state)
+
+    batches = DataLoader(
+        loader_of(frames).torch(), batch_size=None, num_workers=1, worker_init_fn=resume
+    )
+    assert checked(frames, batches) == plain(frames, 2)[6:]
+
+
 def test_a_worker_that_is_killed_is_an_error(frames: DataSet) -> None:
     def slow(batch: Any) -> Any:
         if batch.step == 3:
