@@ -12,6 +12,7 @@ from lakeservice.client.disk import UnreachableError
 from lakeservice.client.node import LakeNode
 from lakeservice.client.optional import needed
 from lakeservice.client.progress import progress_bar
+from lakeservice.codecs.batches import without_columns
 from schemas.errors import CorruptError, ErrorKind, InvalidRequestError
 from schemas.ticket import ReadTable
 
@@ -339,4 +340,7 @@ def _own(rows: Any) -> Any:
     if not metadata or _WIRE_METADATA not in metadata:
         return rows
     kept = {key: value for key, value in metadata.items() if key != _WIRE_METADATA}
+    if not rows.schema.names and isinstance(rows, pa.Table):  # would forget how many rows it has
+        schema = rows.schema.with_metadata(kept or None)
+        return pa.Table.from_batches([without_columns(rows.num_rows, schema)])
     return rows.replace_schema_metadata(kept or None)

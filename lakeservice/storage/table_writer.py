@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -168,10 +169,11 @@ def _parquet_options(schema: pa.Schema) -> dict[str, Any] | None:
         return None
     leaves = pq.ParquetFile(empty).schema
     columns = [leaves.column(number) for number in range(len(leaves))]
+    counts = Counter(one.path for one in columns)
     encodings = {
         one.path: _ENCODINGS[one.physical_type]
         for one in columns
-        if one.physical_type in _ENCODINGS
+        if one.physical_type in _ENCODINGS and counts[one.path] == 1  # "a.b", and b of a struct a
     }
     return {
         "compression": "zstd",

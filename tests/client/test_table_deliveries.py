@@ -262,6 +262,24 @@ def test_columns_of_every_type_are_kept_exactly(here: Here, delivery: Any) -> No
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
+def test_a_column_may_be_called_as_a_field_of_another(here: Here, delivery: Any) -> None:
+    fields = pa.array([{"b": 1, "c": 2.5}, None, {"b": 3, "c": None}])
+    rows = pa.table({"a": fields, "a.b": ["x", "y", "z"], "a.c": [1, 2, 3]})
+    node = here.write(rows)
+    for columns in (None, ["a"], ["a.b", "a"], ["a.c", "a.c"]):
+        expected = rows if columns is None else rows.select(columns)
+        assert node.to_arrow(columns, delivery=delivery).equals(expected)
+    assert node.to_arrow(where="a.b = 'y'", delivery=delivery).equals(rows.slice(1, 1))
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_rows_can_be_had_without_columns(written: Table, delivery: Any) -> None:
+    assert written.to_arrow((), delivery=delivery).num_rows == ROWS
+    assert written.to_arrow((), limit=7, delivery=delivery).num_rows == 7
+    assert written.to_arrow((), rows=(5, ROWS - 1), delivery=delivery).num_rows == ROWS - 6
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
 def test_unions_come_back(here: Here, delivery: Any) -> None:
     either = pa.UnionArray.from_dense(
         pa.array([0, 1, 0], pa.int8()),
