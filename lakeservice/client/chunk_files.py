@@ -16,7 +16,7 @@ from lakeservice.codecs.extent import Held, OpenFile
 from lakeservice.codecs.gathering import Gathered
 from lakeservice.codecs.memory import empty_apart
 from lakeservice.codecs.steps import whole_elements
-from schemas.errors import CorruptError, ErrorKind, UnavailableError
+from schemas.errors import CorruptError, ErrorKind, LakeError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -72,7 +72,7 @@ class ChunkFiles:
         Raises
         ------
         UnreachableError
-            A file cannot be opened here.
+            A file cannot be opened or read here.
         CorruptError
             ``corrupt-chunk``, naming the chunk; ``asset-changed``.
         """
@@ -81,6 +81,12 @@ class ChunkFiles:
             number = 0
             while number < len(batch):
                 number = self._fill_next(batch, number, room)
+        except UnavailableError as error:
+            raise _unreadable(batch[number].piece, error.message) from None
+        except OSError as error:
+            if isinstance(error, LakeError):
+                raise
+            raise _unreadable(batch[number].piece, _reason(error)) from None
         finally:
             room.leave()
 
@@ -133,15 +139,6 @@ class ChunkFiles:
                 raise UnreachableError(lost) from None
             self._fill_absent(placed)
             return
-        except OSError as error:
-            reason = os.strerror(error.errno).lower() if error.errno else "no reason told"
-            raise UnreachableError(
-                UnavailableError(
-                    ErrorKind.STORE_UNAVAILABLE,
-                    f"chunk {placed.piece.position} cannot be read here: {reason}; "
-                    "read it with another delivery",
-                )
-            ) from None
         try:
             status = os.fstat(descriptor)
             size = status.st_size
@@ -301,6 +298,19 @@ def _read(descriptor: int, memory: NDArray[np.uint8], offset: int) -> int:
             break
         done += more
     return done
+
+
+def _unreadable(piece: Piece, reason: str) -> UnreachableError:
+    return UnreachableError(
+        UnavailableError(
+            ErrorKind.STORE_UNAVAILABLE,
+            f"chunk {piece.position} cannot be read here: {reason}; read it with another delivery",
+        )
+    )
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno else "no reason told"
 
 
 def _at(piece: Piece, message: str) -> CorruptError:

@@ -6,6 +6,7 @@ import os
 from typing import Protocol
 
 from lakeservice.codecs.steps import Buffer, Bytes1D, DecodeError, flat
+from schemas.errors import ErrorKind, UnavailableError
 
 
 class Extent(Protocol):
@@ -40,7 +41,10 @@ class Held:
 
 
 class OpenFile:
-    """Encoded bytes in a file that is open; the descriptor belongs to somebody else."""
+    """Encoded bytes in a file that is open; the descriptor belongs to somebody else.
+
+    Where the disk fails, reading raises `UnavailableError` (``store-unavailable``).
+    """
 
     def __init__(self, descriptor: int, offset: int, length: int) -> None:
         self.descriptor = descriptor
@@ -51,7 +55,10 @@ class OpenFile:
         """Read these bytes."""
         if not 0 <= offset <= offset + length <= self.length:
             raise DecodeError(f"{self.length} bytes are stored, fewer than their header says")
-        found = os.pread(self.descriptor, length, self.offset + offset)
+        try:
+            found = os.pread(self.descriptor, length, self.offset + offset)
+        except OSError as error:
+            raise _refused(error) from None
         if len(found) != length:
             raise DecodeError(f"the file ends {length - len(found)} bytes before the chunk does")
         return found
@@ -62,7 +69,15 @@ class OpenFile:
             raise DecodeError(f"{self.length} bytes are stored, {out.size} expected")
         done = 0
         while done < out.size:
-            count = os.preadv(self.descriptor, [out[done:].data], self.offset + offset + done)
+            try:
+                count = os.preadv(self.descriptor, [out[done:].data], self.offset + offset + done)
+            except OSError as error:
+                raise _refused(error) from None
             if not count:
                 raise DecodeError(f"the file ends {out.size - done} bytes before the chunk does")
             done += count
+
+
+def _refused(error: OSError) -> UnavailableError:
+    reason = os.strerror(error.errno).lower() if error.errno else "input/output error"
+    return UnavailableError(ErrorKind.STORE_UNAVAILABLE, f"the disk refuses: {reason}")

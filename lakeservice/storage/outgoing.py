@@ -18,7 +18,6 @@ from lakeservice.codecs.ahead import in_order
 from lakeservice.codecs.engine import Engine, naming
 from lakeservice.codecs.extent import OpenFile
 from lakeservice.codecs.steps import DecodeError, flat
-from lakeservice.storage.disk import store_errors
 from schemas.errors import CorruptError, ErrorKind
 
 if TYPE_CHECKING:
@@ -185,8 +184,7 @@ def _taken(
     memory = LENDER.lend(extent.length)
     with naming(piece.position, reader.path):
         try:
-            with store_errors():
-                extent.read_into(0, flat(memory))
+            extent.read_into(0, flat(memory))
         except DecodeError as error:
             raise CorruptError(ErrorKind.CORRUPT_CHUNK, str(error)) from None
     return piece, place, memory

@@ -37,6 +37,7 @@ from schemas.errors import (
     InvalidRequestError,
     LakeError,
     NotFoundError,
+    UnavailableError,
 )
 
 if TYPE_CHECKING:
@@ -448,6 +449,26 @@ def test_a_chunk_of_wrong_bytes_is_an_error_that_names_node_and_chunk(
                 node.read(selection, delivery="direct")
             assert node.path in caught.value.message
         assert np.array_equal(direct(node, 5), STACK[5])
+
+
+@pytest.mark.parametrize("selection", [None, 4, (4, slice(3, 5), 7)])
+def test_a_disk_that_cannot_be_read_is_an_error_and_another_delivery_is_taken(
+    here: Here, disk: Disk, monkeypatch: pytest.MonkeyPatch, selection: Any
+) -> None:
+    node = here.lake.write_array(named(), STACK, chunks=(1, 70, 90))
+    opener = disk.opener
+
+    def failing(path: bytes) -> int:
+        # What is open only to be written answers each read with an error.
+        return os.open(path, os.O_WRONLY) if path.endswith(b"/4/0/0") else opener(path)
+
+    monkeypatch.setattr(disk, "opener", failing)
+    with pytest.raises(UnavailableError, match=r"chunk \(4, 0, 0\)") as caught:
+        node.read(selection, delivery="direct")
+    assert caught.value.kind is ErrorKind.STORE_UNAVAILABLE
+    assert node.path in caught.value.message
+    assert np.array_equal(node.read(selection), STACK if selection is None else STACK[selection])
+    assert node.last_delivery != "direct"
 
 
 def test_a_registered_file_that_changed_is_an_error(here: Here, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from schemas.chunks import (
     ZarrParts,
 )
 from schemas.entry import Asset
-from schemas.errors import CorruptError, ErrorKind, InvalidRequestError
+from schemas.errors import CorruptError, ErrorKind, InvalidRequestError, UnavailableError
 from schemas.selection import select
 from schemas.structures import ArrayStructure, DataType
 
@@ -403,6 +403,23 @@ def test_a_chunk_that_is_damaged_is_corrupt_and_named(
             found.read(select(index, array.shape))
         assert caught.value.kind is ErrorKind.CORRUPT_CHUNK
         assert "data/" not in str(caught.value)
+
+
+@pytest.mark.parametrize("index", [None, 1, (1, slice(0, 2))])
+def test_a_chunk_that_the_disk_does_not_give_is_unavailable_and_named(
+    tmp_path: Path, index: Any
+) -> None:
+    objects = Objects.open(str(tmp_path))
+    array = random_array((3, 300, 400), np.dtype("<u2"), 1)
+    structure = ArrayStructure.from_numpy(array.shape, array.dtype, (1, 300, 400))
+    found = write(objects, array, structure)
+    chunk = tmp_path / prefix_of(found) / "c/1/0/0"
+    chunk.unlink()
+    chunk.mkdir()  # it can be opened, but each read fails
+    for read in (found.read, lambda asked: list(found.encoded(asked))):
+        with pytest.raises(UnavailableError, match=r"chunk \(1, 0, 0\)") as caught:
+            read(select(index, array.shape))
+        assert caught.value.kind is ErrorKind.STORE_UNAVAILABLE
 
 
 def flip(objects: Objects, name: str) -> None:
