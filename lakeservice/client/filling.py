@@ -114,6 +114,32 @@ def fill(
     raise restless()
 
 
+def settled(remote: Remote, path: str, read: Callable[[], None]) -> None:
+    """Read a node in several steps, again where it was changed between them.
+
+    Parameters
+    ----------
+    read
+        Asks the server at each step; it answers with the present version.
+
+    Raises
+    ------
+    ConflictError
+        ``revision-conflict``: it changes again and again.
+    """
+    if remote.as_of is not None:  # the past does not change
+        read()
+        return
+    (before,) = remote.versions([path])
+    for _ in range(ATTEMPTS):
+        read()
+        (after,) = remote.versions([path])
+        if after == before:
+            return
+        before = after
+    raise restless()
+
+
 def restless() -> ConflictError:
     """Return the error for what others change all the time."""
     return ConflictError(

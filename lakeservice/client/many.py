@@ -12,7 +12,7 @@ from lakeservice.client.disk import UnreachableError
 from lakeservice.client.exchange import Answer, answers_of
 from lakeservice.client.families import node_at
 from lakeservice.client.filling import ATTEMPTS, named, restless
-from lakeservice.client.takes import check_delivery, is_integer, selection_of
+from lakeservice.client.takes import by_itself, check_delivery, is_integer, selection_of
 from schemas.errors import ConflictError, ErrorKind, InvalidRequestError, LakeError
 from schemas.selection import Selection
 from schemas.ticket import ReadArray
@@ -38,7 +38,7 @@ def read_many(remote: Remote, pairs: Sequence[Pair], delivery: str) -> list[NDAr
     if delivery != "decoded":
         left = _read_files(remote, pairs, found, forced=delivery == "direct")
     if left:
-        _exchange(remote, pairs, left, found)
+        _exchange(remote, pairs, left, found, delivery)
     return found
 
 
@@ -100,7 +100,11 @@ def _selection(pairs: Sequence[Pair], number: int, shape: tuple[int, ...]) -> Se
 
 
 def _exchange(
-    remote: Remote, pairs: Sequence[Pair], numbers: Sequence[int], found: list[Any]
+    remote: Remote,
+    pairs: Sequence[Pair],
+    numbers: Sequence[int],
+    found: list[Any],
+    delivery: str,
 ) -> None:
     """Ask the server for some of the pairs, in one exchange."""
     total = len(pairs)
@@ -136,8 +140,12 @@ def _exchange(
         for number in large:
             path, index = pairs[number]
             node: Any = node_at(remote, path)
-            found[number] = node.read(index)
+            found[number] = node.read(index, delivery=by_itself(delivery))
             versions.setdefault(path, set()).add(node.version)
+        if large and remote.as_of is None:  # a large one may be of a later version
+            paths = sorted({pairs[number][0] for number in large})
+            for path, present in zip(paths, remote.versions(paths), strict=True):
+                versions[path].add(-1 if present is None else present[1])
         if all(len(each) == 1 for each in versions.values()):
             return
     raise restless()

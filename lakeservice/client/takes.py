@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from lakeservice.client.filling import fill_each, fill_rows, named
+from lakeservice.client.filling import fill_each, fill_rows, named, settled
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.selection import Selection, parse_selection, select
 
@@ -42,13 +42,12 @@ def take(
         )
     structure = array.structure
     shape, dtype = structure.shape, structure.dtype
-    forced = delivery == "direct"
     reach = None if delivery == "decoded" else reach
     rows = row_numbers(selections, shape)
     if rows is not None:
         count = _counted(rows.size, out, places)
         whole = checked_out(out, (count, *shape[1:]), dtype)
-        return whole, _take_rows(array, remote, rows, whole, reach, places, forced=forced)
+        return whole, _take_rows(array, remote, rows, whole, reach, places, delivery)
     chosen = selections_of(list(selections), shape)
     if out is None:
         outs = [np.empty(each.shape, dtype) for each in chosen]
@@ -57,7 +56,7 @@ def take(
         checked_out(out, (count, *_one_shape(chosen)), dtype)
         order = range(count) if places is None else places.tolist()
         outs = [out[place, ...] for place in order]
-    delivered = _take_each(array, remote, chosen, outs, reach, forced=forced)
+    delivered = _take_each(array, remote, chosen, outs, reach, delivery)
     return outs if out is None else out, delivered
 
 
@@ -82,8 +81,7 @@ def _take_rows(
     out: NDArray[Any],
     reach: Reach | None,
     places: NDArray[np.int64] | None,
-    *,
-    forced: bool,
+    delivery: str,
 ) -> Delivered | None:
     if not out.size or not rows.size:
         return None
@@ -91,14 +89,18 @@ def _take_rows(
     def read(direct: Any) -> None:
         direct.read_rows(remote, array.path, array.version, rows, out, places)
 
-    if reach is not None and reach(read, forced=forced):
+    if reach is not None and reach(read, forced=delivery == "direct"):
         return "direct"
     if out.nbytes // len(out) <= LARGE_BYTES:
         fill_rows(remote, array.path, rows, out, places)
         return "decoded"
     order = range(rows.size) if places is None else places.tolist()
-    for place, row in zip(order, rows.tolist(), strict=True):
-        array.read(row, out[place, ...])
+
+    def read_each() -> None:
+        for place, row in zip(order, rows.tolist(), strict=True):
+            array.read(row, out[place, ...], by_itself(delivery))
+
+    settled(remote, array.path, read_each)
     return array.last_delivery
 
 
@@ -108,8 +110,7 @@ def _take_each(
     chosen: list[Selection],
     outs: list[NDArray[Any]],
     reach: Reach | None,
-    *,
-    forced: bool,
+    delivery: str,
 ) -> Delivered | None:
     if not any(target.size for target in outs):
         return None
@@ -122,21 +123,31 @@ def _take_each(
         ]
         direct.read(remote, array.path, array.version, wants)
 
-    if reach is not None and reach(read, forced=forced):
+    if reach is not None and reach(read, forced=delivery == "direct"):
         return "direct"
-    small = []
-    for number, target in enumerate(outs):
-        if target.nbytes > LARGE_BYTES:
-            array.read(chosen[number], target)
-        elif target.size:
-            small.append(number)
-    fill_each(
-        remote,
-        array.path,
-        [chosen[number] for number in small],
-        [outs[number] for number in small],
-    )
+    large = [number for number, target in enumerate(outs) if target.nbytes > LARGE_BYTES]
+    small = [number for number, target in enumerate(outs) if 0 < target.nbytes <= LARGE_BYTES]
+
+    def read_each() -> None:
+        for number in large:
+            array.read(chosen[number], outs[number], by_itself(delivery))
+        fill_each(
+            remote,
+            array.path,
+            [chosen[number] for number in small],
+            [outs[number] for number in small],
+        )
+
+    if large:
+        settled(remote, array.path, read_each)
+    else:
+        read_each()
     return "decoded"
+
+
+def by_itself(delivery: str) -> Literal["auto", "decoded"]:
+    """Return how a large part is read that does not come with others."""
+    return "decoded" if delivery == "decoded" else "auto"
 
 
 def _one_shape(chosen: list[Selection]) -> tuple[int, ...]:

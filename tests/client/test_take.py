@@ -313,6 +313,33 @@ def test_large_selections_come_among_small_ones(
     assert np.array_equal(node.take([5, 3], delivery="decoded"), STACK[[5, 3]])
 
 
+@pytest.mark.parametrize("selections", [[5, 3, 4], [slice(0, 9), 4, slice(2, 11), 5]])
+@pytest.mark.parametrize("changes", [1, 100])
+def test_large_selections_are_of_one_version_too(
+    home: Container, monkeypatch: pytest.MonkeyPatch, selections: Any, changes: int
+) -> None:
+    node: Any = home.write_array("large", STACK, chunks=(4, 17, 50))
+    monkeypatch.setattr(takes, "LARGE_BYTES", 100 if selections[0] == 5 else 10_000)
+    left, read = [changes], type(node).read
+
+    def changed_afterwards(self: Any, *arguments: Any, **others: Any) -> Any:
+        answer = read(self, *arguments, **others)
+        if left[0]:
+            left[0] -= 1
+            home["large"].delete()
+            home.write_array("large", STACK + 1, chunks=(4, 17, 50))
+        return answer
+
+    monkeypatch.setattr(type(node), "read", changed_afterwards)
+    if changes > 1:
+        with pytest.raises(ConflictError, match="changed 5 times"):
+            node.take(selections, delivery="decoded")
+        return
+    found = node.take(selections, delivery="decoded")
+    for got, selection in zip(found, selections, strict=True):
+        assert np.array_equal(got, STACK[selection] + 1)
+
+
 @pytest.mark.parametrize("delivery", ["auto", "decoded"])
 def test_many_arrays_of_any_kind_are_read_in_one_call(home: Container, delivery: Any) -> None:
     made = {
@@ -353,6 +380,26 @@ def test_what_is_too_large_among_many_is_read_by_itself(home: Container) -> None
     found = home.read_many([("small", 1), ("large", None), ("small", None)], "decoded")
     assert np.array_equal(found[1], large)
     assert np.array_equal(found[2], [0, 1, 2])
+
+
+def test_large_and_small_ones_of_a_node_are_of_one_version(
+    home: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = np.zeros((9, 1024, 1024), "u1")
+    node = home.write_array("large", large)
+    left, read = [1], type(node).read
+
+    def changed_before(self: Any, *arguments: Any, **others: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            home["large"].delete()
+            home.write_array("large", large + 1)
+        return read(self, *arguments, **others)
+
+    monkeypatch.setattr(type(node), "read", changed_before)
+    found = home.read_many([("large", None), ("large", (0, 0, 0))], "decoded")
+    assert found[0].all()
+    assert found[1] == 1
 
 
 @pytest.mark.parametrize(
