@@ -209,7 +209,7 @@ class Reductions(LakeNode):
         """
         request = HistogramArray(
             path=self._path,
-            bins=bins if isinstance(bins, int) else tuple(float(edge) for edge in bins),
+            bins=_bins(bins),
             range=None if range is None else (float(range[0]), float(range[1])),
             selection=self._chosen(selection).to_text(),
         )
@@ -270,6 +270,12 @@ def _integers(given: int | Sequence[int]) -> tuple[int, ...]:
     if hasattr(given, "__index__"):
         return (operator.index(given),)
     return tuple(operator.index(one) for one in given)
+
+
+def _bins(given: int | Sequence[float]) -> int | tuple[float, ...]:
+    if hasattr(given, "__index__") and not np.ndim(given):
+        return operator.index(given)
+    return tuple(float(edge) for edge in given)  # type: ignore[union-attr]
 
 
 def _known(how: Statistic) -> Statistic:

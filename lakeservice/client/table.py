@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -304,7 +305,8 @@ class Table(Rows):
             found = min(found, request.rows[1] - request.rows[0])
         schema = self.schema
         names = schema.names if request.columns is None else request.columns
-        known = [schema.field(name).type for name in names if name in schema.names]
+        counts = Counter(schema.names)
+        known = [schema.field(name).type for name in names if counts[name] == 1]
         return found * sum(map(_row_bytes, known)) >= row_streams.LARGE_BYTES
 
     def _facts(self) -> list[tuple[str, str]]:

@@ -143,8 +143,9 @@ class ParquetRows:
         numbers = list(range(self._metadata.num_row_groups))
         if condition is not None:
             numbers = self._footer.within(condition.bounds, numbers)
-            possible = self._footer.fragment.subset(row_group_ids=numbers)
-            numbers = [group.id for group in possible.subset(condition.expression).row_groups]
+            if not condition.may_want_nan:
+                possible = self._footer.fragment.subset(row_group_ids=numbers)
+                numbers = [group.id for group in possible.subset(condition.expression).row_groups]
         starts = self._starts
         return [n for n in numbers if starts[n] < span[1] and starts[n + 1] > span[0]]
 

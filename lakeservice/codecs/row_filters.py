@@ -70,6 +70,8 @@ class Condition:
         """Columns that it looks into."""
         self.bounds = tuple(_bounds(query, schema))
         """Numbers that a column must reach, or not exceed, for any row to match."""
+        self.may_want_nan = _may_want_nan(query, schema)
+        """Whether NaN can match: least and greatest values of a file know nothing of it."""
 
 
 class Bound(NamedTuple):
@@ -156,6 +158,18 @@ def _bounds(query: Query, schema: pa.Schema) -> Iterator[Bound]:
             yield Bound(query.key, False, kind(max(values)))
 
 
+def _may_want_nan(query: Query, schema: pa.Schema, *, negated: bool = False) -> bool:
+    if isinstance(query, And | Or):
+        return any(_may_want_nan(part, schema, negated=negated) for part in query.queries)
+    if isinstance(query, Not):
+        return _may_want_nan(query.query, schema, negated=True)
+    if isinstance(query, FullText | Specs | Family | Lookup | AccessTags):
+        return False
+    if not negated and not isinstance(query, NotEq | NotIn):
+        return False
+    return bool(pa.types.is_floating(_Column.find(query.key, schema).type))
+
+
 def _is_modest(value: Any) -> bool:
     """Tell whether a value is a number, and one that a double can hold at least roughly."""
     return type(value) in (int, float) and -_LARGEST <= value <= _LARGEST
@@ -182,9 +196,11 @@ class _Column:
     @classmethod
     def find(cls, key: str, schema: pa.Schema) -> _Column:
         if key in schema.names:
+            refuse_ambiguous(key, schema)
             return cls((key,), schema.field(key).type)
         first, *rest = key.split(".")
         if rest and first in schema.names:
+            refuse_ambiguous(first, schema)
             dtype = schema.field(first).type
             for name in rest:
                 if not pa.types.is_struct(dtype) or dtype.get_field_index(name) < 0:
@@ -341,6 +357,24 @@ def unknown_column(name: str, schema: pa.Schema) -> InvalidRequestError:
     return InvalidRequestError(
         ErrorKind.UNKNOWN_COLUMN, f"no column {name[:_SHOWN]!r}; there are: {names}{more}"
     )
+
+
+def refuse_ambiguous(name: str, schema: pa.Schema) -> None:
+    """Refuse a name that several columns have.
+
+    Raises
+    ------
+    InvalidRequestError
+        ``unknown-column``.
+    """
+    count = schema.names.count(name)
+    if count > 1:
+        once = [each for each in schema.names if schema.names.count(each) == 1]
+        raise InvalidRequestError(
+            ErrorKind.UNKNOWN_COLUMN,
+            f"{count} columns are called {name[:_SHOWN]!r}, and none of them can be read; "
+            f"columns with a name of their own: {', '.join(once[:_SHOWN]) or 'none'}",
+        )
 
 
 def _bad(message: str) -> InvalidRequestError:

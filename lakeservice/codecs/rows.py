@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 from lakeservice.codecs.arrow_rows import ArrowRows
 from lakeservice.codecs.batches import Span, first, shaped, width_of
 from lakeservice.codecs.parquet_rows import Footer, ParquetRows
-from lakeservice.codecs.row_filters import Condition, unknown_column
+from lakeservice.codecs.row_filters import Condition, refuse_ambiguous, unknown_column
 from schemas.errors import CorruptError, ErrorKind, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -77,9 +78,12 @@ class RowRequest:
         self, schema: pa.Schema, columns: Sequence[str] | None = None, where: Query | None = None
     ) -> None:
         names = schema.names if columns is None else list(columns)
+        counts = Counter(schema.names)
         for name in names:
-            if name not in schema.names:
+            if not counts[name]:
                 raise unknown_column(name, schema)
+            if counts[name] > 1:
+                refuse_ambiguous(name, schema)
         wanted = list(dict.fromkeys(names))
         self._types = {field.name: field.type for field in schema}
         self.condition = None if where is None else Condition(where, schema)
@@ -148,7 +152,8 @@ class RowRequest:
                         del batch  # before the next is decoded
 
     def _check(self, part: RowPart, rows: Rows) -> None:
-        missing = [name for name in self.columns if name not in rows.schema.names]
+        present = set(rows.schema.names)
+        missing = [name for name in self.columns if name not in present]
         if missing or part.length not in (None, rows.count):
             found = f"no column {missing[0]!r}" if missing else f"{rows.count} rows"
             raise CorruptError(

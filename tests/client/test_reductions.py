@@ -83,7 +83,7 @@ def block_means(array: np.ndarray[Any, Any], factors: tuple[int, ...]) -> np.nda
 
 
 @pytest.mark.parametrize(
-    ("bins", "limits"), [(10, None), (7, (20.5, 60.0)), ([0.0, 10, 40, 41, 100], None)]
+    ("bins", "limits"), [(10, None), (np.int64(7), (20.5, 60.0)), ([0.0, 10, 40, 41, 100], None)]
 )
 def test_a_histogram_is_that_of_numpy(node: Array, bins: Any, limits: Any) -> None:
     counts, edges = node.histogram(bins, limits)

@@ -280,6 +280,38 @@ def test_rows_can_be_had_without_columns(written: Table, delivery: Any) -> None:
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
+def test_nan_matches_where_it_does_for_numpy(here: Here, tmp_path: Path, delivery: Any) -> None:
+    numbers = np.array([np.nan] * 5 + [1.0] * 5)
+    rows = pa.table({"x": numbers, "n": np.arange(10), "s": pa.array([{"x": x} for x in numbers])})
+    pq.write_table(rows, tmp_path / "nan.parquet", row_group_size=3)
+    for node in (here.ingest(tmp_path / "nan.parquet"), here.write(rows)):
+        for where, matching in (
+            ("x != 1", numbers != 1),
+            ("s.x != 1", numbers != 1),
+            ("NOT x > 0", ~(numbers > 0)),
+            ("n > 3 AND x != 1", (np.arange(10) > 3) & (numbers != 1)),
+            ("x NOT IN (1, 2)", numbers != 1),
+            ("x = 1", numbers == 1),
+        ):
+            found = node.to_arrow(["n"], where, delivery=delivery)
+            assert found["n"].to_pylist() == np.flatnonzero(matching).tolist(), where
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_columns_of_one_name_are_named_and_the_others_read(
+    here: Here, tmp_path: Path, delivery: Any
+) -> None:
+    columns = [pa.array([1, 2]), pa.array([3, 4]), pa.array(["x", "y"])]
+    rows = pa.Table.from_arrays(columns, names=["d", "d", "e"])
+    pq.write_table(rows, tmp_path / "twice.parquet")
+    node = here.ingest(tmp_path / "twice.parquet")
+    assert node.to_arrow(["e"], delivery=delivery).equals(rows.select([2]))
+    for ask in ({}, {"columns": ["d"]}, {"columns": ["e"], "where": "d > 1"}):
+        with pytest.raises(InvalidRequestError, match="2 columns are called 'd'"):
+            node.to_arrow(**ask, delivery=delivery)
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
 def test_unions_come_back(here: Here, delivery: Any) -> None:
     either = pa.UnionArray.from_dense(
         pa.array([0, 1, 0], pa.int8()),
