@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BLOCK = (32 << 20) - (64 << 10)
+_APART_BYTES = 128 << 10  # less is not worth pages of its own, of which a process has some 65 000
 
 
 def keep_freed() -> None:
@@ -32,4 +33,6 @@ def empty_apart(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     in between those that come and go, hold many times their own size of it.
     """
     size = math.prod(shape) * dtype.itemsize
-    return np.ndarray(shape, dtype, mmap.mmap(-1, size) if size else None)
+    if size < _APART_BYTES:
+        return np.empty(shape, dtype)
+    return np.ndarray(shape, dtype, mmap.mmap(-1, size))

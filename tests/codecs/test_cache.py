@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from lakeservice.codecs.cache import ChunkCache
+from lakeservice.codecs.memory import empty_apart
 
 CHUNK = np.arange(100, dtype="u1")
 
@@ -78,3 +79,12 @@ def test_threads_find_what_belongs_to_their_keys() -> None:
     assert cache.size_bytes == 100 * len(cache)
     cache.clear()
     assert cache.size_bytes == len(cache) == 0
+
+
+def test_very_many_small_chunks_can_be_kept() -> None:
+    cache = ChunkCache(64 << 20)
+    for number in range(70_000):  # more than a process may have maps of memory
+        cache.put(number, None, empty_apart((100,), np.dtype("u1")))
+    assert len(cache) == 70_000
+    assert empty_apart((1 << 20,), np.dtype("<f8")).nbytes == 8 << 20
+    assert empty_apart((0, 3), np.dtype("<f8")).shape == (0, 3)
