@@ -87,12 +87,15 @@ class ChunkTable:
         self.fresh_until = 0.0
         self.take(plan)
 
-    def take(self, plan: ArrayPlan) -> None:
-        """Keep the pages of an answer of this version."""
+    def take(self, plan: ArrayPlan) -> dict[int, Page]:
+        """Keep the pages of an answer of this version, and return them by number."""
+        found = {}
         for page in plan.pages:
             count = min(PAGE_CHUNKS, self.grid.size - page.number * PAGE_CHUNKS)
-            self.pages[page.number] = Page(page, count, self._root)
+            found[page.number] = Page(page, count, self._root)
+        self.pages.update(found)
         self.fresh_until = time.monotonic() + plan.fresh_s
+        return found
 
     def page(self, remote: Remote, number: int, last: int) -> Page:
         """Return a page, from memory or from the server.
@@ -114,10 +117,9 @@ class ChunkTable:
             answer = remote.plan(msgspec.structs.replace(self._ask, pages=numbers))
             if not isinstance(answer, ArrayPlan) or not self.is_of(answer):
                 raise ChangedError
-            self.take(answer)
-            found = self.pages.get(number)
-            while len(self.pages) > MOST_PAGES:
-                oldest = next(iter(self.pages))
+            found = self.take(answer).get(number)
+            # Other threads put pages in meanwhile: what is gone through is a copy.
+            for oldest in list(self.pages)[: max(0, len(self.pages) - MOST_PAGES)]:
                 self.pages.pop(oldest, None)
             remote.connection.disk.known.shrink()
             if found is None:

@@ -82,9 +82,9 @@ class OpenedFile:
         os.close(self.descriptor)
 
 
-def open_file(path: bytes) -> int:
-    """Return a descriptor of a file, to read."""
-    return os.open(path, _FLAGS)
+def open_file(path: bytes, *, links: bool = True) -> int:
+    """Return a descriptor of a file, to read; of the very file where ``links`` are not followed."""
+    return os.open(path, _FLAGS if links else _FLAGS | getattr(os, "O_NOFOLLOW", 0))
 
 
 class Known:
@@ -266,7 +266,7 @@ def proof_of(path: bytes) -> bytes | None:
     if not os.path.basename(path).startswith(PROOF_PREFIX.encode()):
         return None
     try:
-        file = OpenedFile(open_file(path))
+        file = OpenedFile(open_file(path, links=False))
         if file.size != PROOF_BYTES:
             return None
         return hashlib.sha256(os.pread(file.descriptor, PROOF_BYTES, 0)).digest()

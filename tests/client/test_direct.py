@@ -373,6 +373,20 @@ def test_pages_of_two_versions_do_not_meet(
     assert len(asked) > 3
 
 
+def test_threads_that_turn_the_pages_of_one_array_do_not_disturb_each_other(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.arange(6000).reshape(3000, 2)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=values, chunks=(1, 2))
+    node = here.array(here.ingest(tmp_path / "a.h5"))
+    monkeypatch.setattr(chunk_table, "MAX_PAGES", 1)
+    monkeypatch.setattr(chunk_table, "MOST_PAGES", 1)
+    with ThreadPoolExecutor(4) as pool:
+        reads = [pool.submit(direct, node, slice(None, None, 97)) for _ in range(40)]
+        assert all(np.array_equal(read.result(120), values[::97]) for read in reads)
+
+
 def test_reads_while_others_write_are_of_one_version(fresh: Here) -> None:
     def constant(value: int) -> NDArray[Any]:
         return np.full((40, 8, 8), value, "i4")

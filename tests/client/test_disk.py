@@ -36,6 +36,13 @@ def test_no_other_file_is_read_back_to_a_server(tmp_path: Path, name: str, size:
     assert proof_of(os.fsencode(path)) is None
 
 
+def test_a_link_to_another_file_is_not_read_back(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(32))
+    (tmp_path / "direct-link").symlink_to(secret)
+    assert proof_of(os.fsencode(tmp_path / "direct-link")) is None
+
+
 def test_what_is_no_file_is_not_read_back(tmp_path: Path) -> None:
     (tmp_path / "direct-folder").mkdir()
     os.mkfifo(tmp_path / "direct-fifo")
