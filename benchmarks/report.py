@@ -227,7 +227,7 @@ def markdown(document: dict[str, Any], group: str = "") -> str:
     group
         Lines of this group only; empty for all that have a target.
     """
-    rows = [("", "ours", "Tiled", "", "limit", "", "server's peak")]
+    rows = [("", "ours", "Tiled", "ratio", "limit", "share", "server's peak")]
     for figure in document["figures"]:
         limit = figure["limit"]
         targets = figure["target"] or (limit and limit["share"])

@@ -16,13 +16,14 @@ from crc32c import crc32c
 if TYPE_CHECKING:
     from pathlib import Path
 
-THREADS = 2
+THREADS = os.cpu_count() or 1
+"""One for each core, as the engine of servers and clients has them."""
 CHECKSUM_BYTES = 4
 _library: Any = imagecodecs  # its stubs know less than it does
 
 
 class DecodeLoop:
-    """Two threads that read each chunk file of a Zarr v3 array and decode it into its place.
+    """A thread for each core, which read the chunks of a Zarr v3 array and decode them in place.
 
     Nothing is planned, looked up or asked: the chunks are whole rows, of Blosc, and may end with
     a CRC-32C, which is compared.

@@ -96,7 +96,11 @@ def markdown(document: dict[str, Any]) -> str:
             table(
                 [f"{count}" for count in CLIENTS], [("clients, decoded, in sum", clients)], "GB/s"
             ),
-            table(among, [(what, [f"{what} {each}" for each in among]) for what in ASKED], "ms"),
+            table(
+                among,
+                [(what.rstrip(","), [f"{what} {each}" for each in among]) for what in ASKED],
+                "ms",
+            ),
         )
     )
 

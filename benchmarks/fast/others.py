@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,8 @@ def _zarr(plan: dict[str, Any], pipeline: str) -> Values:
     import zarr
     from zarr.core.buffer.cpu import NDBuffer
 
-    zarr.config.set({"codec_pipeline.path": pipeline, "threading.max_workers": 2})
+    cores = os.cpu_count() or 1
+    zarr.config.set({"codec_pipeline.path": pipeline, "threading.max_workers": cores})
     array: Any = zarr.open_array(plan["stack_zarr"], mode="r")
     return _whole(
         plan,

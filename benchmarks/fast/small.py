@@ -36,11 +36,10 @@ def frame(plan: dict[str, Any]) -> Values:
         asks = [partial(node.read, int(number), None, delivery) for number in numbers]
         values[f"{delivery}_s"] = median_seconds(asks)
         values[f"{delivery}_came"] = str(node.last_delivery)
+        _check(plan, int(numbers[-1]), asks[-1]())
     out = touched((len(numbers), *node.shape[1:]), node.dtype)
     taken = contest({"take": lambda: node.take(numbers, out=out)})
-    with h5py.File(plan["stack_h5"]) as file:
-        if not np.array_equal(out[-1], file[INSIDE][int(numbers[-1])]):
-            raise SystemExit(f"frame {numbers[-1]} differs")
+    _check(plan, int(numbers[-1]), out[-1])
     return values | {"take_s": taken["take"] / len(numbers)}
 
 
@@ -59,6 +58,8 @@ def slices(plan: dict[str, Any]) -> Values:
     works: dict[str, list[Callable[[], object]]] = {
         how: [partial(node.read, place, None, how) for place in chosen] for how in DELIVERIES
     }
+    for works_of_one in works.values():
+        _check(plan, chosen[-1], works_of_one[-1]())
     found: dict[str, list[float]] = {}
     with bare_server() as port:
         bare = BareClient(port)
@@ -79,11 +80,16 @@ def take(plan: dict[str, Any]) -> Values:
         {how: lambda how=how: node.take(chosen, out=out, delivery=how) for how in hows},  # type: ignore[misc]
         rounds=5,
     )
-    with h5py.File(plan["stack_h5"]) as file:
-        for number in (0, len(chosen) // 2, len(chosen) - 1):
-            if not np.array_equal(out[number], file[INSIDE][chosen[number]]):
-                raise SystemExit(f"slice {chosen[number]} differs")
+    for number in (0, len(chosen) // 2, len(chosen) - 1):
+        _check(plan, chosen[number], out[number])
     return {f"{how}_s": seconds / len(chosen) for how, seconds in taken.items()}
+
+
+def _check(plan: dict[str, Any], place: Any, found: Any) -> None:
+    """Compare what came with the file."""
+    with h5py.File(plan["stack_h5"]) as file:
+        if not np.array_equal(found, file[INSIDE][place]):
+            raise SystemExit(f"{place} differs")
 
 
 if __name__ == "__main__":
