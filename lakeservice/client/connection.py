@@ -14,7 +14,7 @@ from pyarrow import flight
 from lakeservice.client.address import Address, reachable
 from lakeservice.client.disk import Disk
 from lakeservice.client.failures import WIRE_ERRORS, is_lost, lake_error
-from lakeservice.client.forking import closes_for_forks
+from lakeservice.client.forking import closes_for_forks, is_stranded
 from schemas.errors import ErrorKind, InvalidRequestError, UnavailableError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Connection:
         self._lanes: dict[int, Any] = {}
         self._others: dict[str, Connection] = {}
         self._busy = 0
-        self._stranded = False
+        self._stranded = is_stranded()
         self._left: list[Any] = []
         self._options = flight.FlightCallOptions(headers=_headers(address.api_key))
         self.disk = Disk()

@@ -31,6 +31,7 @@ class Forkable(Protocol):
 
 _members: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _forking: list[Forkable] = []
+_grpc_in_use = False
 _stranded = False
 
 
@@ -39,11 +40,16 @@ def closes_for_forks(member: Forkable) -> None:
     _members.add(member)
 
 
+def is_stranded() -> bool:
+    """Tell whether this process was forked while gRPC was in use, which it cannot be here then."""
+    return _stranded
+
+
 def _before() -> None:
-    global _stranded
+    global _grpc_in_use
     _forking[:] = _members
     closed = [member.close_for_fork() for member in _forking]
-    _stranded = bool(_forking) and not (all(closed) and _grpc_has_ended())
+    _grpc_in_use = not (all(closed) and _grpc_has_ended(WAIT_S if _forking else 0.0))
 
 
 def _in_parent() -> None:
@@ -52,13 +58,15 @@ def _in_parent() -> None:
 
 
 def _in_child() -> None:
+    global _stranded
+    _stranded = _grpc_in_use
     while _forking:
         _forking.pop().restart(stranded=_stranded)
 
 
-def _grpc_has_ended() -> bool:
+def _grpc_has_ended(wait_s: float) -> bool:
     """Wait until no thread of gRPC is left; where threads cannot be seen, hope so."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + wait_s
     clear = 0
     # Threads are looked at one after the other: one may get its name, and end others, meanwhile.
     while clear < _LOOKS:

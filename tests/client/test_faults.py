@@ -6,6 +6,8 @@ import contextlib
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,13 +28,52 @@ def checksum(node: Any, delivery: Any = "auto") -> int:
     return int(node.read(delivery=delivery).sum())
 
 
-def test_a_forked_child_reads_with_connections_of_its_own(home: Container) -> None:
+FORKED = """
+import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+import lakeservice
+
+def checksum(node, delivery):
+    return int(node.read(delivery=delivery).sum())
+
+url, key, path = sys.argv[1:]
+node = lakeservice.connect(url, key)[path]
+found = [checksum(node, "decoded")]
+with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+    found += pool.map(checksum, [node] * 4, ["decoded", "encoded"] * 2, timeout=60)
+print(found + [checksum(node, "encoded")])
+"""
+
+
+def test_a_forked_child_reads_with_connections_of_its_own(served: Any, home: Container) -> None:
+    # in a process of its own: gRPC may be in use in this one, by servers of other tests
     node = home.write_array("a", np.arange(1000).reshape(10, 100))
-    expected = checksum(node)
-    with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
-        deliveries = ["decoded", "encoded"] * 2
-        assert list(pool.map(checksum, [node] * 4, deliveries, timeout=60)) == [expected] * 4
-    assert checksum(node) == expected
+    command = [sys.executable, "-c", FORKED, served.url, served.key, node.path]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert answer.stdout.strip() == str([int(np.arange(1000).sum())] * 6)
+
+
+STRANDED = """
+import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+from pyarrow import flight
+import lakeservice
+
+url, key, path = sys.argv[1:]
+node = lakeservice.connect(url, key)[path]
+others = flight.FlightServerBase("grpc://127.0.0.1:0")
+with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+    print(pool.submit(node.read, delivery="decoded").exception(60).kind.value)
+"""
+
+
+def test_a_child_of_a_process_that_uses_grpc_elsewhere_says_so(
+    served: Any, home: Container
+) -> None:
+    node = home.write_array("a", np.arange(10))
+    command = [sys.executable, "-c", STRANDED, served.url, served.key, node.path]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert answer.stdout.strip() == "busy"
 
 
 def test_a_child_forked_during_a_transfer_says_so_and_does_not_hang(home: Container) -> None:
