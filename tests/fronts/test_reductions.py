@@ -121,6 +121,7 @@ def test_what_the_client_has_is_not_sent_again(http: TestClient, service: Servic
         ("bin=2,2", 400, "2 factors for a selection of 3 axes"),
         ("bin=2,2,0", 400, "a factor of 0"),
         ("bin=2,2,2&axis=1", 422, "axis= means nothing beside bin="),
+        ("bin=2,2,2&do=std&ddof=1", 422, "ddof= means nothing beside bin="),
         ("histogram=0", 400, "0 bins"),
         ("histogram=3,2,1", 400, "do not ascend"),
         ("histogram=5&range=9,1", 400, "the lower first"),

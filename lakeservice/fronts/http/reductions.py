@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 MOST_NUMBERS = 4096
 """Most numbers in a parameter."""
 _WHOLE = re.compile(r"\s*[+-]?\d{1,18}\s*", re.ASCII)
-_BROKEN_BY = {"histogram": ("do", "axis", "bin", "ddof", "keepdims"), "bin": ("axis", "keepdims")}
+_BROKEN_BY = {
+    "histogram": ("do", "axis", "bin", "ddof", "keepdims"),
+    "bin": ("axis", "ddof", "keepdims"),
+}
 
 
 def reduce(call: Call) -> Reply:
