@@ -249,3 +249,35 @@ def test_without_the_scope_or_a_key_nothing_is_read(filled: Service) -> None:
             with pytest.raises(flight.FlightError) as caught:
                 Caller(port, key).ask([stack("2")])
             assert kind in caught.value.extra_info
+
+
+@pytest.mark.parametrize("ends", [[0, 1 << 30, 2], [0, -(1 << 20), 2]])
+def test_requests_that_claim_bytes_that_were_not_sent_are_refused(
+    caller: Caller, ends: list[int]
+) -> None:
+    offsets = pa.py_buffer(np.array(ends, "i4"))
+    column = pa.Array.from_buffers(pa.binary(), 2, [None, offsets, pa.py_buffer(b"{}")])
+    writer, reader = caller.opened()
+    writer.begin(pa.schema([("request", pa.binary())]))
+    writer.write_batch(pa.record_batch([column], names=["request"]))
+    writer.done_writing()
+    with pytest.raises(pa.ArrowException) as caught:
+        reader.read_chunk()
+    assert json.loads(caught.value.extra_info)["kind"] == "bad-body"
+    with pytest.raises(pa.ArrowException):
+        writer.close()
+    assert len(caller.ask([stack("0")])) == 1
+
+
+def test_rows_that_claim_bytes_that_were_not_sent_are_refused(caller: Caller) -> None:
+    offsets = pa.py_buffer(np.array([0, 1 << 30, 2], "i4"))
+    column = pa.Array.from_buffers(pa.utf8(), 2, [None, offsets, pa.py_buffer(b"ab")])
+    batch = pa.record_batch([column], names=["x"])
+    command = flight.FlightDescriptor.for_command(b'{"do":"write-table","path":"wild"}')
+    writer, answers = caller.client.do_put(command, batch.schema, caller.options)
+    writer.write_batch(batch)
+    writer.done_writing()
+    assert answers.read() is None
+    with pytest.raises(pa.ArrowException, match="contradicts itself"):
+        writer.close()
+    assert len(caller.ask([stack("0")])) == 1

@@ -115,6 +115,25 @@ def test_a_table_comes_back_in_whatever_form_it_was_sent(
     assert read(back).equals(TABLE)
 
 
+@pytest.mark.parametrize("encode", [as_file, as_stream])
+def test_a_table_that_claims_bytes_that_were_not_sent_is_refused(
+    http: TestClient, encode: Any
+) -> None:
+    offsets = pa.py_buffer(np.array([0, 1 << 30, 2], "i4"))
+    texts = pa.Array.from_buffers(pa.utf8(), 2, [None, offsets, pa.py_buffer(b"ab")])
+    indices = pa.DictionaryArray.from_arrays(pa.array([0, 1 << 20]), ["a"], safe=False)
+    for column in (texts, indices):
+        wild = pa.table({"x": column})
+        name = uuid.uuid4().hex
+        declare(http, wild.schema, name)
+        kind = {as_file: FILE, as_stream: STREAM}[encode]
+        answer = http.put(
+            f"/api/v1/table/full/{name}", content=encode(wild), headers={"content-type": kind}
+        )
+        assert answer.status_code == 422
+        assert answer.json()["kind"] == "bad-body", answer.text
+
+
 def test_a_table_that_was_only_declared_has_no_rows(http: TestClient) -> None:
     declare(http, TABLE.schema)
     assert read(http.get("/api/v1/table/full/t")).num_rows == 0

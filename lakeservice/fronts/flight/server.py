@@ -28,6 +28,7 @@ from lakeservice.fronts.flight.guard import (
     guarded_stream,
 )
 from lakeservice.fronts.flight.reduced import reduced_schema, reduced_stream
+from lakeservice.fronts.received import checked
 from lakeservice.service import Draft, Service, rows_of
 from schemas.errors import ErrorKind, InvalidRequestError
 from schemas.structures import ArrayStructure, ContainerStructure, family_of
@@ -370,6 +371,10 @@ def _has_dictionaries(dtype: pa.DataType) -> bool:
 
 
 def _batches(reader: flight.MetadataRecordBatchReader) -> Iterator[pa.RecordBatch]:
+    return checked(_sent(reader))
+
+
+def _sent(reader: flight.MetadataRecordBatchReader) -> Iterator[pa.RecordBatch]:
     with contextlib.suppress(StopIteration):
         while True:
             batch = reader.read_chunk().data

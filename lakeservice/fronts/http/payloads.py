@@ -46,6 +46,7 @@ def json_values(node: Node, media_type: str, payload: bytes, shape: tuple[int | 
             stream = io.BytesIO(payload)
             stream.seek(_MAGIC_BYTES if media_type == ARROW_FILE else 0)
             table = pa.ipc.open_stream(CheckedMessages(stream)).read_all()
+            table.validate(full=True)  # offsets that leave their buffer would be followed blindly
             return {name: table.column(name).to_pylist() for name in table.column_names}
         if media_type == ZIP and node.family in ("awkward", "ragged"):
             return _nested(node, payload, shape)

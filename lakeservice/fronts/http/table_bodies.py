@@ -16,6 +16,7 @@ from lakeservice.export.arrow import ARROW_FILE, ARROW_STREAM, PARQUET
 from lakeservice.fronts.http.arrow_bodies import CheckedMessages
 from lakeservice.fronts.http.body import BodyStream
 from lakeservice.fronts.http.call import media_type_of
+from lakeservice.fronts.received import checked
 from schemas.errors import ErrorKind, InvalidRequestError, LakeError, TooLargeError
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _opened(
     if sent == ARROW_FILE and stream.read(len(ARROW_MAGIC)) != ARROW_MAGIC:
         raise _bad("this is not an Arrow file: it does not begin with ARROW1")
     reader = pa.ipc.open_stream(CheckedMessages(stream))
-    return reader.schema, iter(reader)
+    return reader.schema, checked(reader)
 
 
 def _bounded(call: Call) -> Iterator[bytes]:
