@@ -8,6 +8,7 @@ import os
 import secrets
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -126,7 +127,7 @@ class Direct:
             known = self._offered.pop(offered.name, None)
         if known is None:
             return _ELSEWHERE
-        self._objects.delete([offered.name])
+        self._delete([offered.name])
         if not hmac.compare_digest(seen.proof, offered.digest):
             return _ELSEWHERE
         return Granted(grant=self._signer.grant(principal))
@@ -205,7 +206,12 @@ class Direct:
             old = [name for name, made in self._offered.items() if made <= before]
             for name in old:
                 del self._offered[name]
-        self._objects.delete(old)
+        self._delete(old)
+
+    def _delete(self, names: list[str]) -> None:
+        """Delete files of offers; of use to nobody any more, they may as well stay."""
+        with suppress(LakeError):
+            self._objects.delete(names)
 
     def _page(self, array: StoredArray, number: int) -> ChunkPage:
         grid = array.grid

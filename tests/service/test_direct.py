@@ -26,7 +26,7 @@ from schemas.direct import (
     Unavailable,
     Unchanged,
 )
-from schemas.errors import AccessError, ErrorKind, InvalidRequestError
+from schemas.errors import AccessError, ErrorKind, InvalidRequestError, UnavailableError
 from schemas.structures import ArrayStructure
 
 if TYPE_CHECKING:
@@ -63,6 +63,22 @@ def written(service: Service, rows: int, chunk: int = 1) -> Any:
     structure = ArrayStructure.from_numpy(array.shape, array.dtype, (chunk, 2))
     service.write_array(Draft("a", structure, {}), [array])
     return service.describe("a")
+
+
+def test_a_lake_that_can_be_written_to_no_more_is_still_read_directly_and_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise UnavailableError(ErrorKind.STORE_UNAVAILABLE, "the lake's disk refuses: read-only")
+
+    with Service.open(str(tmp_path / "lake"), create=True) as service:
+        before, after = offered(service), offered(service)
+        monkeypatch.setattr(service.direct, "_offered", dict.fromkeys(service.direct._offered, 0.0))
+        monkeypatch.setattr(service.lake.objects, "delete", refused)
+        assert isinstance(service.direct.grant(seen(before), "me"), Granted)
+        monkeypatch.setattr(service.lake.objects, "put", refused)
+        assert isinstance(service.direct.offer("me"), Unavailable)
+        assert isinstance(service.direct.grant(seen(after), "me"), Unavailable)
 
 
 def test_who_reads_the_file_back_gets_a_pass_and_the_file_goes(service: Service) -> None:
