@@ -13,7 +13,6 @@ from lakeservice.client.optional import needed
 from lakeservice.client.progress import progress_bar
 from lakeservice.client.reductions import Reductions
 from schemas.errors import ErrorKind, InvalidRequestError
-from schemas.selection import Selection, parse_selection, select
 from schemas.ticket import ReadArray
 
 if TYPE_CHECKING:
@@ -23,10 +22,11 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
     from xarray import DataArray
 
+    from lakeservice.client.takes import Delivered
+    from schemas.selection import Selection
     from schemas.structures import ArrayStructure, Chunks, StructureFamily
 
 Delivery = Literal["auto", "direct", "encoded", "decoded"]
-Delivered = Literal["direct", "encoded", "decoded"]
 ENCODED_BYTES = 1 << 20
 """Answers from this size on are read as stored chunks where that is faster."""
 MESSAGE_BYTES = 256 << 10
@@ -150,16 +150,9 @@ class Array(Reductions):
             Stored or received bytes contradict the structure; never a short array.
         """
         structure = self.structure
-        chosen = _selection(selection, structure.shape)
-        shape, dtype = chosen.shape, structure.dtype
-        if out is None:
-            out = np.empty(shape, dtype)
-        elif out.shape != shape or out.dtype != dtype or not out.flags.writeable:
-            raise InvalidRequestError(
-                ErrorKind.BAD_REQUEST,
-                f"out is {out.dtype} of shape {out.shape}; the answer needs a writeable array "
-                f"of {dtype} and shape {shape}",
-            )
+        chosen = takes.selection_of(selection, structure.shape)
+        dtype = structure.dtype
+        out = takes.checked_out(out, chosen.shape, dtype)
         if delivery not in ("auto", "direct", "encoded", "decoded"):
             raise InvalidRequestError(
                 ErrorKind.BAD_REQUEST,
@@ -403,11 +396,3 @@ class Array(Reductions):
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         address = self._remote.connection.address
         return (type(self).__name__, address.url, self.id, self.version, self.path)
-
-
-def _selection(selection: Any, shape: tuple[int, ...]) -> Selection:
-    if isinstance(selection, str):
-        return parse_selection(selection, shape)
-    if isinstance(selection, Selection):
-        selection = selection.as_index()
-    return select(selection, shape)

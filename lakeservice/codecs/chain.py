@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from lakeservice.codecs.decoding import decode_all, decode_some, naming_codec, read_some, unsealed
 from lakeservice.codecs.extent import Held
 from lakeservice.codecs.registry import step_of, unsupported
 from lakeservice.codecs.runs import Cut
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from lakeservice.codecs.extent import Extent
     from schemas.chunks import ChunkLayout, Codec
 
-_SMALL = 64 << 10  # chunks below this size are decoded whole
 _KEPT_SCRATCH = 8 << 20
 _KEPT_SCRATCHES = 8
 _MAX_CHAINS = 512
@@ -215,7 +215,7 @@ class Chain:
         try:
             active = self._active(filter_mask)
             if is_sealed:
-                encoded, active = _unsealed(encoded, active)
+                encoded, active = unsealed(encoded, active)
             else:
                 active = active[: len(active) - self._seals]
             self._decode_part(encoded, shape, source, target, active)
@@ -243,7 +243,7 @@ class Chain:
             and target.flags.c_contiguous
             and all(part.step == 1 for part in source)
         ):
-            _decode_all(encoded, steps, flat(target), size)
+            decode_all(encoded, steps, flat(target), size)
             return
         order = self._order or tuple(range(len(stored)))
         dtype = self.dtype
@@ -259,10 +259,10 @@ class Chain:
             return
         with _SCRATCH.lent(size) as scratch:
             if steps:
-                _decode_some(encoded, steps, cut, scratch)
+                decode_some(encoded, steps, cut, scratch)
                 elements = cut.view(scratch, 0)
             else:
-                elements = _read_some(encoded, cut, scratch)
+                elements = read_some(encoded, cut, scratch)
             target[...] = elements.transpose(_inverse(order)) if self._order else elements
 
     def _read_in_place(self, encoded: Extent, cut: Cut, target: NDArray[Any]) -> bool:
@@ -300,7 +300,7 @@ class Chain:
             ``corrupt-chunk``: it is not the checksum of these bytes.
         """
         try:
-            payload, _ = _unsealed(Held(encoded), self._active(0))
+            payload, _ = unsealed(Held(encoded), self._active(0))
             return payload.read(0, payload.length)
         except DecodeError as error:
             raise CorruptError(ErrorKind.CORRUPT_CHUNK, str(error)) from None
@@ -325,9 +325,9 @@ class Chain:
         if not self.is_one_step or filter_mask or self.stored_shape(shape) != shape:
             return None
         try:
-            payload, steps = _unsealed(Held(encoded), self._active(0))
+            payload, steps = unsealed(Held(encoded), self._active(0))
             name, step = steps[0]
-            with _naming(name):
+            with naming_codec(name):
                 return step.as_blosc(payload.read(0, payload.length), self.stored_bytes(shape))
         except DecodeError as error:
             raise CorruptError(ErrorKind.CORRUPT_CHUNK, str(error)) from None
@@ -365,72 +365,3 @@ def _in_order(dtype: np.dtype[Any], codec: Codec) -> np.dtype[Any]:
 
 def _inverse(order: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(order.index(axis) for axis in range(len(order)))
-
-
-def _unsealed(
-    encoded: Extent, steps: list[tuple[str, Step]]
-) -> tuple[Extent, list[tuple[str, Step]]]:
-    """Compare checksums that follow the stored bytes, and take them off.
-
-    All the bytes are read for it, also where a part of the chunk is wanted: of what
-    is left, in memory, no more is decoded than that part.
-    """
-    while steps and steps[-1][1].is_seal:
-        name, step = steps[-1]
-        with _naming(name):
-            encoded = Held(step.decode(encoded.read(0, encoded.length), None))
-        steps = steps[:-1]
-    return encoded, steps
-
-
-def _decode_all(encoded: Extent, steps: list[tuple[str, Step]], out: Bytes1D, size: int) -> None:
-    if not steps:
-        if encoded.length != size:
-            raise DecodeError(f"{encoded.length} bytes are stored instead of {size}")
-        encoded.read_into(0, out)
-        return
-    sizes: list[int | None] = [size]
-    for _, step in steps[:-1]:
-        sizes.append(None if sizes[-1] is None else step.encoded_size(sizes[-1]))
-    payload = encoded.read(0, encoded.length)
-    for number in range(len(steps) - 1, 0, -1):
-        name, step = steps[number]
-        with _naming(name):
-            payload = step.decode(payload, sizes[number])
-    name, step = steps[0]
-    with _naming(name):
-        step.decode_into(payload, out)
-
-
-def _read_some(encoded: Extent, cut: Cut, scratch: Bytes1D) -> NDArray[Any]:
-    """Read elements that are stored as they are, but not in the order that is wanted."""
-    if isinstance(encoded, Held):
-        return cut.view(flat(encoded.read(0, encoded.length)), 0)
-    runs = cut.runs()
-    low = runs[0][0]
-    for start, stop in runs:
-        encoded.read_into(start, scratch[start - low : stop - low])
-    return cut.view(scratch, low)
-
-
-def _decode_some(encoded: Extent, steps: list[tuple[str, Step]], cut: Cut, out: Bytes1D) -> None:
-    """Decode at least what a cut needs into its place in the whole chunk."""
-    if len(steps) == 1 and cut.whole > _SMALL:
-        runs = cut.runs()
-        if 2 * sum(stop - start for start, stop in runs) < cut.whole:
-            name, step = steps[0]
-            with _naming(name):
-                if step.decode_runs(encoded, runs, out):
-                    return
-    _decode_all(encoded, steps, out, cut.whole)
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Turn whatever a codec's library raises on bytes that are not its own into our error."""
-    try:
-        yield
-    except (DecodeError, MemoryError, LakeError):
-        raise
-    except Exception as error:
-        raise DecodeError(f"{name} cannot decode it: {str(error)[:200]}") from error
