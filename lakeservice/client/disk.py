@@ -165,7 +165,9 @@ class Disk:
                 return grant
             body = _ENCODER.encode(msgspec.structs.replace(ask, grant=grant))
             try:
-                return _decoded(_PLAN, connection.action("plan", body)[0])
+                return _PLAN.decode(connection.action("plan", body)[0])
+            except msgspec.MsgspecError as error:  # of a later server; it may tell by other means
+                return Unavailable(f"this version does not understand the answer: {error}")
             except (AccessError, InvalidRequestError) as error:
                 if error.kind not in _OLD_PASS:
                     raise
@@ -258,7 +260,11 @@ def _shake_hands(connection: Connection) -> Granted | Unavailable:
 
 
 def _ask(connection: Connection, ask: Hello | Seen) -> Any:
-    return _decoded(_ANSWER, connection.action("direct", _ENCODER.encode(ask))[0])
+    answer = connection.action("direct", _ENCODER.encode(ask))[0]
+    try:
+        return _ANSWER.decode(answer)
+    except msgspec.MsgspecError as error:
+        return Unavailable(f"this version does not understand the answer: {error}")
 
 
 def proof_of(path: bytes) -> bytes | None:
@@ -325,13 +331,3 @@ def unavailable(path: str, answer: Any) -> InvalidRequestError:
     return InvalidRequestError(
         ErrorKind.BAD_REQUEST, f"{path!r} cannot be read directly: {reason}; use another delivery"
     )
-
-
-def _decoded(decoder: msgspec.msgpack.Decoder[Any], answer: Any) -> Any:
-    try:
-        return decoder.decode(answer)
-    except msgspec.MsgspecError as error:
-        raise LakeError(
-            ErrorKind.BAD_REQUEST,
-            f"the server's answer is not what this version understands: {error}",
-        ) from None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import hdf5plugin
+import msgspec
 import numpy as np
 import pytest
 import tifffile
@@ -514,6 +515,27 @@ def test_files_that_only_the_server_can_open_come_encoded(
         node.read(delivery="direct")
     assert caught.value.kind is ErrorKind.ASSET_MISSING
     assert str(tmp_path) not in caught.value.message
+
+
+@pytest.mark.parametrize("action", ["direct", "plan"])
+def test_answers_of_a_later_server_are_no_error_where_another_delivery_will_do(
+    here: Here, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    path = here.lake.write_array(named(), STACK).path
+    with here.connect() as lake:
+        connection: Any = lake._remote.connection
+        ask = connection.action
+
+        def later(name: str, body: bytes) -> list[Any]:
+            answers = ask(name, body)
+            return [msgspec.msgpack.encode({"is": "new"})] if name == action else answers
+
+        monkeypatch.setattr(connection, "action", later)
+        node: Any = lake[path]
+        assert np.array_equal(node.read(), STACK)
+        assert node.last_delivery != "direct"
+        with pytest.raises(InvalidRequestError, match="does not understand"):
+            node.read(delivery="direct")
 
 
 def test_a_file_that_grows_is_read_as_it_was_known(here: Here, tmp_path: Path) -> None:
