@@ -15,7 +15,7 @@ from lakeservice.codecs.steps import whole_elements
 from lakeservice.storage.checksums import checksums_name
 from lakeservice.storage.locations import places_of
 from schemas.chunks import ZarrParts
-from schemas.errors import ErrorKind, InvalidRequestError
+from schemas.errors import CorruptError, ErrorKind, InvalidRequestError
 from schemas.selection import Axis, Selection
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ class BlockWriter:
         ------
         InvalidRequestError
             ``bad-body``: outside the array, or of another dtype.
+        CorruptError
+            ``corrupt-chunk``: a chunk to be changed in part is damaged or lost.
         """
         shape = self._structure.shape
         if len(origin) != len(shape) or block.ndim != len(shape):
@@ -124,12 +126,16 @@ class BlockWriter:
             return
         with _LOCKS[zlib.crc32(name.encode()) % len(_LOCKS)]:
             encoded = self._objects.get(name)
-            if encoded is None:
-                chunk = np.empty(piece.shape, self._chain.dtype)
-                self._chain.fill_into(chunk)
-            else:
-                with naming(piece.position):
+            with naming(piece.position):
+                if encoded is not None:
                     chunk = self._chain.decode(encoded, piece.shape)
+                elif place.required:
+                    raise CorruptError(
+                        ErrorKind.CORRUPT_CHUNK, "it was written, but is not there any more"
+                    )
+                else:
+                    chunk = np.empty(piece.shape, self._chain.dtype)
+                    self._chain.fill_into(chunk)
             whole_elements(chunk)[piece.source] = whole_elements(np.asarray(part, chunk.dtype))
             self._objects.put(name, self._chain.encode(chunk))
 

@@ -465,6 +465,19 @@ def test_a_damaged_chunk_is_not_changed_in_part(objects: Objects) -> None:
     assert np.array_equal(found.read(select(None, array.shape)), array)
 
 
+def test_a_lost_chunk_is_not_made_anew_where_it_is_changed_in_part(objects: Objects) -> None:
+    array = random_array((6, 8), np.dtype("<u2"), 1)
+    found = write(objects, array, ArrayStructure.from_numpy(array.shape, array.dtype, (3, 8)))
+    name = f"{prefix_of(found)}/c/1/0"
+    objects.delete([name])
+    for writer in (BlockWriter, RegionWriter):
+        with pytest.raises(CorruptError, match=r"chunk \(1, 0\) is corrupt.*not there any more"):
+            writer(objects, found.structure, found.storage).write((4, 0), array[:1])
+        assert objects.get(name) is None
+    BlockWriter(objects, found.structure, found.storage).write((3, 0), array[3:])
+    assert np.array_equal(found.read(select(None, array.shape)), array)
+
+
 def test_blocks_and_rewritten_chunks_are_compared_too(objects: Objects) -> None:
     structure = ArrayStructure.from_numpy((8, 9), np.dtype("<u2"), (3, 4))
     writer = ArrayWriter(objects, f"data/{uuid.uuid4().hex}/0", structure)
