@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from lakeservice.codecs.engine import Engine
+from lakeservice.codecs.memory import empty_apart
+from lakeservice.service.lending import Lending
 from schemas.selection import Axis, Selection
 
 if TYPE_CHECKING:
@@ -18,10 +21,14 @@ if TYPE_CHECKING:
 
     from lakeservice.storage.arrays import StoredArray
 
-CELL_BYTES = 24 << 20
+CELL_BYTES = 8 << 20
 """Elements that are decoded at a time, in bytes."""
 MOST_BYTES = 64 << 20
 """What one chunk gives is not cut below this size, because it is decoded as a whole."""
+
+AHEAD_BYTES = 48 << 20
+"""What all who read cells at once decode ahead, in bytes; who comes late decodes nothing ahead."""
+_AHEAD = Lending(AHEAD_BYTES, 0)
 
 Box = tuple[tuple[int, int], ...]
 """Per axis of the array, the first element of a selection and the one after the last."""
@@ -65,24 +72,44 @@ class StoredCells:
         return self._array.grid.run_lengths(axis, _part(self.selection.axes[axis], start, stop))
 
     def read(self, boxes: Iterable[Box]) -> Iterator[Cell]:
-        """Yield the cells of some boxes; the next is decoded while one is looked at."""
+        """Yield the cells of some boxes; the next is decoded while one is looked at.
+
+        Where many read at once, nothing is decoded ahead for those who come late.
+        """
         cells = (cell for box in boxes for cell in self._cut(box, 0))
-        memory = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
-        now = next(cells, None)
-        if now is None:
+        first = next(cells, None)
+        if first is None:
             return
-        filled = self._filling(memory, 0, now)
-        filled()
+        size = self._bytes(first)
+        with _AHEAD.lent(size) as given:
+            if given < size:
+                yield from self._one_by_one(first, cells)
+            else:
+                yield from self._one_ahead(first, cells)
+
+    def _one_by_one(self, first: Box, rest: Iterator[Box]) -> Iterator[Cell]:
+        memory = [np.empty(0, np.uint8)]
+        for cell in chain([first], rest):
+            self._filling(memory, 0, cell)()
+            yield self._held(memory[0], cell)
+
+    def _held(self, memory: NDArray[np.uint8], box: Box) -> Cell:
+        shape = tuple(stop - start for start, stop in box)
+        held = memory[: math.prod(shape) * self.dtype.itemsize]
+        return Cell(tuple(start for start, _ in box), held.view(self.dtype).reshape(shape))
+
+    def _one_ahead(self, first: Box, rest: Iterator[Box]) -> Iterator[Cell]:
+        memory = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
+        now: Box | None = first
+        self._filling(memory, 0, first)()
         ahead: Future[None] | None = None
         turn = 0
         try:
             while now is not None:
-                following = next(cells, None)
+                following = next(rest, None)
                 if following is not None:
                     ahead = Engine.shared().submit(self._filling(memory, 1 - turn, following))
-                shape = tuple(stop - start for start, stop in now)
-                held = memory[turn][: math.prod(shape) * self.dtype.itemsize]
-                yield Cell(tuple(start for start, _ in now), held.view(self.dtype).reshape(shape))
+                yield self._held(memory[turn], now)
                 if ahead is not None:
                     ahead.result()
                 now, turn, ahead = following, 1 - turn, None
@@ -93,7 +120,7 @@ class StoredCells:
     def _filling(self, memory: list[NDArray[np.uint8]], turn: int, box: Box) -> Callable[[], None]:
         size = math.prod(stop - start for start, stop in box) * self.dtype.itemsize
         if memory[turn].size < size:
-            memory[turn] = np.empty(size, np.uint8)
+            memory[turn] = empty_apart((size,), np.dtype(np.uint8))
         part = box_of(self.selection, box)
         out = memory[turn][:size].view(self.dtype).reshape(part.kept_shape)
 
@@ -102,9 +129,12 @@ class StoredCells:
 
         return fill
 
+    def _bytes(self, box: Box) -> int:
+        return math.prod(stop - start for start, stop in box) * self.dtype.itemsize
+
     def _cut(self, box: Box, axis: int) -> Iterator[Box]:
         """Cut a box where chunks meet, the first axes first, until its parts are cells."""
-        size = math.prod(stop - start for start, stop in box) * self.dtype.itemsize
+        size = self._bytes(box)
         if size <= CELL_BYTES:
             if size:
                 yield box

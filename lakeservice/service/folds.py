@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from lakeservice.codecs.memory import empty_apart
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -148,7 +150,7 @@ class _Sums:
         exact = dtype.itemsize <= 4 and together <= _MANY
         if dtype.kind in "biu" and (exact or not mean):
             total = np.dtype(np.uint64 if dtype.kind == "u" else np.int64)
-        self._total = np.zeros(shape, total)
+        self._total = _filled(shape, total, 0)
 
     def part(self, block: NDArray[Any], spans: Sequence[Span]) -> NDArray[Any]:
         dtype: Any = self._total.dtype
@@ -173,7 +175,7 @@ class _Extremes:
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], *, largest: bool) -> None:
         self._ufunc = np.maximum if largest else np.minimum
-        self._best = np.full(shape, _neutral(dtype, largest=largest), dtype)
+        self._best = _filled(shape, dtype, _neutral(dtype, largest=largest))
 
     def part(self, block: NDArray[Any], spans: Sequence[Span]) -> NDArray[Any]:
         return grouped(self._ufunc, block, spans)
@@ -200,10 +202,10 @@ class _Moments:
         self._dtype = np.result_type(dtype, np.float64)
         self._ddof, self._root = ddof, root
         self._brief = dtype.kind in "biu" and dtype.itemsize <= 2
-        self._pivot = np.zeros(shape, self._dtype)
-        self._off = np.zeros(shape, self._dtype)
-        self._squares = np.zeros(shape, np.empty(0, self._dtype).real.dtype)
-        self._count = np.zeros(shape)
+        self._pivot = _filled(shape, self._dtype, 0)
+        self._off = _filled(shape, self._dtype, 0)
+        self._squares = _filled(shape, np.empty(0, self._dtype).real.dtype, 0)
+        self._count = _filled(shape, np.dtype(np.float64), 0)
 
     def part(self, block: NDArray[Any], spans: Sequence[Span]) -> Any:
         counts = counts_of(spans)
@@ -243,6 +245,13 @@ def _exact_moments(block: NDArray[Any], spans: Sequence[Span], counts: NDArray[n
     squares = grouped(np.add, np.multiply(block, block, dtype=wide), spans, np.int64)
     spread = counts.astype(np.int64) * squares.astype(np.int64, copy=False) - total * total
     return total / counts, np.zeros((1,) * counts.ndim), spread / counts, counts
+
+
+def _filled(shape: tuple[int, ...], dtype: np.dtype[Any], value: Any) -> NDArray[Any]:
+    """Return an array that stays until all elements were looked at."""
+    found = empty_apart(shape, dtype)
+    found[...] = value
+    return found
 
 
 def _squared(values: NDArray[Any]) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ import numpy as np
 
 from lakeservice.codecs.engine import Engine
 from lakeservice.service.cells import whole_box
+from lakeservice.service.lending import LOOKING
 from schemas.errors import ErrorKind, InvalidRequestError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 MOST_BINS = 1 << 20
 """A histogram has no more intervals."""
 _BAND_ELEMENTS = 1 << 18
-_Looked = Any
 
 
 def check(request: HistogramArray, dtype: np.dtype[Any]) -> None:
@@ -77,12 +78,14 @@ def counted(
         limits = _limits(cells, is_over)
     found, edges = _histogram(np.empty(0, cells.dtype), bins, limits)
 
-    def look(band: NDArray[Any]) -> NDArray[Any]:
-        return _histogram(band, bins, limits)[0]
-
     counts = found.astype(np.int64)
-    for part in _looked(look, cells, is_over):
-        counts += part
+    _look(
+        lambda band: _histogram(band, bins, limits)[0],
+        lambda part: np.add(counts, part, out=counts),
+        cells,
+        is_over,
+        least=counts.size,
+    )
     return counts, edges.astype(np.float64)
 
 
@@ -103,12 +106,13 @@ def _values(cells: Cells, is_over: Callable[[], bool]) -> tuple[NDArray[Any], ND
     bits = np.dtype(f"u{dtype.itemsize}")
     many = 1 << 8 * dtype.itemsize
 
-    def look(band: NDArray[Any]) -> NDArray[Any]:
-        return np.bincount(band.view(bits), minlength=many)
-
     counts = np.zeros(many, np.int64)
-    for part in _looked(look, cells, is_over):
-        counts += part
+    _look(
+        lambda band: np.bincount(band.view(bits), minlength=many),
+        lambda part: np.add(counts, part, out=counts),
+        cells,
+        is_over,
+    )
     values = np.arange(many, dtype=bits).view(dtype)
     there = counts > 0
     return values[there], counts[there]
@@ -116,40 +120,48 @@ def _values(cells: Cells, is_over: Callable[[], bool]) -> tuple[NDArray[Any], ND
 
 def _limits(cells: Cells, is_over: Callable[[], bool]) -> tuple[Any, Any]:
     """Return the least and the largest value."""
+    ends: list[Any] = []
 
-    def look(band: NDArray[Any]) -> tuple[Any, Any]:
-        return band.min(), band.max()
+    def add(part: tuple[Any, Any]) -> None:
+        low, high = ends or part
+        ends[:] = np.minimum(low, part[0]), np.maximum(high, part[1])
 
-    pairs = list(_extremes(_looked(look, cells, is_over)))
-    low, high = pairs[-1]
+    _look(lambda band: (band.min(), band.max()), add, cells, is_over)
+    low, high = ends
     if not (np.isfinite(low) and np.isfinite(high)):
         raise _bad("some values are not finite; give the histogram a range")
     return low, high
 
 
-def _extremes(pairs: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-    low, high = next(pairs)
-    for least, largest in pairs:
-        low, high = np.minimum(low, least), np.maximum(high, largest)
-    yield low, high
+def _look(
+    look: Callable[[NDArray[Any]], Any],
+    add: Callable[[Any], object],
+    cells: Cells,
+    is_over: Callable[[], bool],
+    least: int = 0,
+) -> None:
+    """Look at bands of all elements in several threads, and add what is found, one at a time.
 
+    Parameters
+    ----------
+    least
+        Elements of a band: fewer would cost more than what they are counted into.
+    """
+    lock = threading.Lock()
+    step = max(_BAND_ELEMENTS, least)
 
-def _looked(
-    look: Callable[[NDArray[Any]], _Looked], cells: Cells, is_over: Callable[[], bool]
-) -> Iterator[_Looked]:
-    """Yield what is found in each band of the elements, looked at by several threads."""
+    def work(band: NDArray[Any]) -> None:
+        with LOOKING:
+            found = look(band)
+            with lock:
+                add(found)
+
     for cell in cells.read([whole_box(cells.selection)]):
         if is_over():
             raise UnavailableError(ErrorKind.BUSY, "nobody waits for this answer any more")
         flat = cell.elements.reshape(-1)
-        bands = [flat[n : n + _BAND_ELEMENTS] for n in range(0, flat.size, _BAND_ELEMENTS)]
-        found: list[Any] = [None] * len(bands)
-
-        def work(number: int, band: NDArray[Any], into: list[Any]) -> None:
-            into[number] = look(band)
-
-        Engine.shared().run(partial(work, n, band, found) for n, band in enumerate(bands))
-        yield from found
+        bands = (flat[n : n + step] for n in range(0, flat.size, step))
+        Engine.shared().run(partial(work, band) for band in bands)
 
 
 def _bad(message: str) -> InvalidRequestError:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections import deque
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ import numpy as np
 from lakeservice.codecs.engine import Engine
 from lakeservice.service.cells import gathered
 from lakeservice.service.folds import Span, bin_bytes, counts_of, fold_of, place_of
+from lakeservice.service.lending import LOOKING, Lending
 from schemas.errors import ErrorKind, UnavailableError
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from lakeservice.service.folds import Fold
     from lakeservice.service.reduction import Reduction
 
-MEMORY_BYTES = 160 << 20
+MEMORY_BYTES = 128 << 20
 """What all answers in the making may take, together, in bytes; each may take the least."""
 LEAST_BYTES = 8 << 20
 TILE_BYTES = 64 << 20
@@ -159,7 +158,7 @@ def _add(fold: Fold, block: NDArray[Any], spans: list[Span]) -> None:
     """Add a block to a fold, in bands that several threads look at."""
     axis = _band_axis(spans)
     if axis is None or block.nbytes <= _BAND_BYTES:
-        with np.errstate(all="ignore"):
+        with LOOKING, np.errstate(all="ignore"):
             fold.merge(place_of(spans), fold.part(block, spans))
         return
     bands = [
@@ -169,7 +168,7 @@ def _add(fold: Fold, block: NDArray[Any], spans: list[Span]) -> None:
     if spans[axis].bins > 1:
 
         def work(band: NDArray[Any], parts: list[Span]) -> None:
-            with np.errstate(all="ignore"):
+            with LOOKING, np.errstate(all="ignore"):
                 fold.merge(place_of(parts), fold.part(band, parts))
 
         Engine.shared().run(partial(work, *band) for band in bands)
@@ -178,7 +177,7 @@ def _add(fold: Fold, block: NDArray[Any], spans: list[Span]) -> None:
     found: list[Any] = [None] * len(bands)
 
     def look(number: int, band: NDArray[Any], parts: list[Span]) -> None:
-        with np.errstate(all="ignore"):
+        with LOOKING, np.errstate(all="ignore"):
             found[number] = fold.part(band, parts)
 
     Engine.shared().run(partial(look, number, *band) for number, band in enumerate(bands))
@@ -283,23 +282,4 @@ def _bin_lengths(lengths: Iterator[int], factor: int) -> Iterator[int]:
         yield 1
 
 
-class _Lending:
-    """Memory for answers in the making, shared by all; who comes late gets the least."""
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def lent(self, wanted: int) -> Iterator[int]:
-        with self._lock:
-            given = max(LEAST_BYTES, min(wanted, self._left))
-            self._left -= given
-        try:
-            yield given
-        finally:
-            with self._lock:
-                self._left += given
-
-
-_LENDING = _Lending(MEMORY_BYTES)
+_LENDING = Lending(MEMORY_BYTES, LEAST_BYTES)

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakeservice.service import Draft, Service, cells, reducing
+from lakeservice.service.lending import Lending
 from lakeservice.service.reduction import part_of
 from lakeservice.testing import selections
 from schemas.errors import CorruptError, ErrorKind, InvalidRequestError, UnavailableError
@@ -49,7 +50,7 @@ def _little_memory() -> Iterator[None]:
         patch.setattr(reducing, "BLOCK_BYTES", 64)
         patch.setattr(reducing, "MEMORY_BYTES", 200)
         patch.setattr(reducing, "LEAST_BYTES", 50)
-        patch.setattr(reducing, "_LENDING", reducing._Lending(200))
+        patch.setattr(reducing, "_LENDING", Lending(200, 50))
         yield
 
 
@@ -304,6 +305,25 @@ def test_nothing_more_is_read_when_nobody_waits(service: Service) -> None:
         service.reductions.histogram(
             node, HistogramArray(path="", bins=3, range=(0, 1)), lambda: True
         )
+
+
+def test_among_many_others_answers_are_the_same(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = np.random.default_rng(3).normal(size=(19, 7, 5))
+    node = stored(service, array, (2, 7, 3))
+    asked = [
+        ReduceArray(path=node.path, how=how, axis=axis)
+        for how in STATISTICS
+        for axis in (None, (0,), (1, 2))
+    ]
+    counting = HistogramArray(path=node.path, bins=7)
+    alone = [answer(service, node, request) for request in asked]
+    counted = service.reductions.histogram(node, counting)
+    monkeypatch.setattr(cells, "_AHEAD", Lending(0, 0))
+    for request, expected in zip(asked, alone, strict=True):
+        assert np.array_equal(answer(service, node, request), expected)
+    assert service.reductions.histogram(node, counting).equals(counted)
 
 
 def test_the_same_question_has_the_same_answer_to_the_last_bit(service: Service) -> None:
