@@ -13,7 +13,6 @@ from lakeservice.client.disk import UnreachableError
 from lakeservice.client.node import LakeNode
 from lakeservice.client.optional import needed
 from lakeservice.client.progress import progress_bar
-from lakeservice.codecs.batches import without_columns
 from schemas.errors import CorruptError, ErrorKind, InvalidRequestError
 from schemas.ticket import ReadTable
 
@@ -344,5 +343,7 @@ def _own(rows: Any) -> Any:
     kept = {key: value for key, value in metadata.items() if key != _WIRE_METADATA}
     if not rows.schema.names and isinstance(rows, pa.Table):  # would forget how many rows it has
         schema = rows.schema.with_metadata(kept or None)
+        from lakeservice.codecs.batches import without_columns  # codecs; few reads need them
+
         return pa.Table.from_batches([without_columns(rows.num_rows, schema)])
     return rows.replace_schema_metadata(kept or None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ingest.indexer import IndexingProcesses
+from lakeservice.codecs.memory import share_arenas
 from lakeservice.commands.ingest import ServiceCommitter, show_summary
 from lakeservice.commands.places import INNER_LAKE, Place, place_of
 from lakeservice.server import Server
@@ -38,6 +39,7 @@ def run_server(
     console: Console,
 ) -> None:
     """Serve until a signal ends the process."""
+    share_arenas()
     place = place_of(path)
     roots = settings.serve.roots
     if place.files is not None:

@@ -17,6 +17,7 @@ import numpy as np
 from lakeservice.codecs.ahead import in_order
 from lakeservice.codecs.engine import Engine, naming
 from lakeservice.codecs.extent import OpenFile
+from lakeservice.codecs.memory import empty_apart
 from lakeservice.codecs.steps import DecodeError, flat
 from schemas.errors import CorruptError, ErrorKind
 
@@ -62,7 +63,7 @@ class Lender:
         with suppress(IndexError):
             memory = self._kept.pop()
         if memory is None or memory.size < size:
-            memory = np.empty(max(1, -(-size // _GRAIN)) * _GRAIN, np.uint8)
+            memory = empty_apart((max(1, -(-size // _GRAIN)) * _GRAIN,), np.dtype(np.uint8))
         view = memory[:size]
         weakref.finalize(view, self._take_back, memory).atexit = False
         # NumPy's views of views hold only the memory itself; those of a memoryview hold that.
